@@ -1,0 +1,55 @@
+"""A connection to PostgreSQL, by psycopg alone: what a one-shot process can afford to import."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Literal
+
+import psycopg
+from psycopg import AsyncConnection
+
+from catalog.errors import StoreUnavailable
+
+Role = Literal["chartfleet_owner", "chartfleet_writer", "chartfleet_reader"]
+SCHEMA_REVISION = "0001"  # the migration that this code was written for
+
+# Classes of advisory locks: the first of two integers, the second is the repository's id.
+SYNC_LOCK, FILES_LOCK = 0x6366_0001, 0x6366_0002
+LEDGER_LOCK, MIGRATION_LOCK = 0x6366_0003, 0x6366_0004
+
+
+async def connect(url: str, role: Role, process: str, *, autocommit: bool = False) -> AsyncConnection:
+    """A connection that acts as `role`; `process` is its application_name. Raises StoreUnavailable."""
+    options = f"-c role={role} -c timezone=UTC -c search_path=pg_catalog,pg_temp -c client_min_messages=warning"
+    try:
+        return await AsyncConnection.connect(
+            url, autocommit=autocommit, application_name=f"chartfleet {process}", options=options, connect_timeout=10
+        )
+    except psycopg.OperationalError as error:
+        raise StoreUnavailable(f"PostgreSQL does not answer: {_first_line(error)}") from None
+
+
+async def schema_revision(connection: AsyncConnection) -> str | None:
+    """The database's migration, or None when the schema is absent."""
+    cursor = await connection.execute("select to_regclass('chartfleet.alembic_version') is not null")
+    if (await cursor.fetchone()) != (True,):
+        return None
+    row = await (await connection.execute("select version_num from chartfleet.alembic_version")).fetchone()
+    return row[0] if row else None
+
+
+@asynccontextmanager
+async def advisory_lock(connection: AsyncConnection, kind: int, number: int) -> AsyncIterator[bool]:
+    """Try for a session lock; yields whether it was had. It dies with the connection."""
+    async with connection.transaction():
+        cursor = await connection.execute("select pg_try_advisory_lock(%s, %s)", (kind, number))
+        had = (await cursor.fetchone()) == (True,)
+    try:
+        yield had
+    finally:
+        if had and not connection.closed:
+            async with connection.transaction():
+                await connection.execute("select pg_advisory_unlock(%s, %s)", (kind, number))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

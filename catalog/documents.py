@@ -1,0 +1,117 @@
+"""Resource manifests as text: YAML documents with the lines they stand on, and the Secrets among them. Pure."""
+
+import base64
+import binascii
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from catalog.errors import WaitingForSecret
+from catalog.model import SecretRef
+
+MOST_LEVELS = 64  # libyaml's composer recurses: 30,000 nested "[" would end the process
+MOST_CHARACTERS = 3_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document: its value, the line (from 1) it begins on and the lines of its mappings' keys by path."""
+
+    line: int
+    value: Any
+    lines: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+
+    def line_of(self, *path: str) -> int:
+        """The line of the deepest key of `path` that the document has."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, self.line)
+
+
+class Unreadable(Exception):
+    """A text that is not YAML; `line` counts from 1."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def documents(text: str) -> list[Document]:
+    """The documents of a text; a `kind: List` counts as its items. Raises Unreadable."""
+    if len(text) > MOST_CHARACTERS:
+        raise Unreadable(1, f"{len(text):,} characters, more than the {MOST_CHARACTERS:,} a manifest may have")
+    try:
+        _check_depth(text)
+        return list(_load(text))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise Unreadable(mark.line + 1 if mark else 1, f"not YAML: {error.problem or error}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise Unreadable(1, f"not YAML: {str(error).splitlines()[0]}") from None
+
+
+def secret_value(found: Iterable[Document], namespace: str, ref: SecretRef) -> str:
+    """The text of a Secret's key. Raises WaitingForSecret when the Secret or the key is not there."""
+    for document in found:
+        if is_secret(document, namespace, ref.name):
+            return _key_of(document.value, namespace, ref)
+    raise WaitingForSecret(f"waiting for Secret {namespace}/{ref.name} (key {ref.key})")
+
+
+def is_secret(document: Document, namespace: str, name: str) -> bool:
+    value = document.value
+    if not isinstance(value, dict) or value.get("kind") != "Secret":
+        return False
+    metadata = value.get("metadata")
+    return isinstance(metadata, dict) and metadata.get("name") == name and (metadata.get("namespace") or "default") == namespace
+
+
+def _key_of(secret: Mapping[str, Any], namespace: str, ref: SecretRef) -> str:
+    plain, encoded = secret.get("stringData") or {}, secret.get("data") or {}
+    if ref.key in plain:
+        return str(plain[ref.key])
+    if ref.key not in encoded:
+        raise WaitingForSecret(f"waiting for key {ref.key} of Secret {namespace}/{ref.name}")
+    try:
+        return base64.b64decode(str(encoded[ref.key]), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise WaitingForSecret(f"key {ref.key} of Secret {namespace}/{ref.name} is not base64 of UTF-8 text") from None
+
+
+def _check_depth(text: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_LEVELS:
+            raise Unreadable(event.start_mark.line + 1, f"more than {MOST_LEVELS} levels deep")
+
+
+def _load(text: str) -> Iterator[Document]:
+    loader = yaml.CSafeLoader(text)
+    try:
+        while loader.check_node():
+            node = loader.get_node()
+            value = loader.construct_document(node)
+            if isinstance(value, dict) and value.get("kind") == "List" and isinstance(value.get("items"), list):
+                yield from _items(node, value["items"])
+            elif value is not None:
+                yield Document(node.start_mark.line + 1, value, dict(_lines(node)))
+    finally:
+        loader.dispose()
+
+
+def _items(node: yaml.Node, values: list[Any]) -> Iterator[Document]:
+    for key, child in node.value:
+        if key.value == "items":
+            for item, value in zip(child.value, values, strict=True):
+                yield Document(item.start_mark.line + 1, value, dict(_lines(item)))
+
+
+def _lines(node: yaml.Node, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, child in node.value:
+            here = (*path, str(key.value))
+            yield here, key.start_mark.line + 1
+            yield from _lines(child, here)

@@ -1,0 +1,70 @@
+"""What can go wrong, by what to do next: `transient` says whether trying again helps.
+
+CatalogError
+├─ InvalidRepository       the resource is wrong; the message says what to change
+├─ InvalidJob              an argv that is no job of ours
+├─ RepositoryGone          deleted meanwhile: stop, no alarm
+├─ WaitingForSecret        a Secret or a key of it is not there yet        transient
+├─ SourceError
+│   ├─ SourceUnavailable   timeouts, DNS, 429, 5xx, a broken transfer      transient
+│   ├─ SourceRefused       401, 403, 404: a person must change something
+│   └─ SourceMalformed     what came cannot be read as an index or archive
+├─ LimitExceeded           too many bytes, levels, seconds
+├─ RemovalsHeld            the listing would empty the catalogue: kept as it was
+└─ StoreUnavailable        PostgreSQL does not answer                      transient
+
+A class's name is the reason that users see: in `sync_runs.error_class`, in conditions, on the page.
+"""
+
+
+class CatalogError(Exception):
+    """Base of all errors that a user is told about; its text names the thing, the place and what to do."""
+
+    transient: bool = False
+
+    @property
+    def reason(self) -> str:
+        """CamelCase word for conditions and rows."""
+        return type(self).__name__
+
+
+class InvalidRepository(CatalogError): ...
+
+
+class InvalidJob(CatalogError): ...
+
+
+class RepositoryGone(CatalogError): ...
+
+
+class WaitingForSecret(CatalogError):
+    transient = True
+
+
+class SourceError(CatalogError): ...
+
+
+class SourceUnavailable(SourceError):
+    """`retry_after`: seconds that the remote asked for, if it did."""
+
+    transient = True
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class SourceRefused(SourceError): ...
+
+
+class SourceMalformed(SourceError): ...
+
+
+class LimitExceeded(CatalogError): ...
+
+
+class RemovalsHeld(CatalogError): ...
+
+
+class StoreUnavailable(CatalogError):
+    transient = True

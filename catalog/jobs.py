@@ -1,0 +1,202 @@
+"""A job and the one way it is written down: Kubeapps' own argv.
+
+The same words start `python -m worker`, stand in a Pod's `args` and travel as the Celery message. Kubeapps' flags come as it writes them;
+whatever is newer is a repeatable `--option=key=value`. No secret and, in messages, no database address is ever among them.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from catalog.errors import InvalidJob
+from catalog.model import FilterRule, Repository, RepositoryKey, SecretRef
+
+# Kubeapps' flags that take a value, and those that are true by their presence (pflag semantics: --flag, --flag=true).
+VALUES = {
+    "database-url",
+    "database-user",
+    "database-name",
+    "namespace",
+    "global-repos-namespace",
+    "user-agent-comment",
+    "oci-repositories",
+    "filter-rules",
+    "option",
+}
+SWITCHES = {"tls-insecure-skip-verify", "pass-credentials", "debug"}
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRepository:
+    """Bring a repository's rows in line with its listing. `incarnation` and `fingerprint` are the asking resource's, "" if unknown."""
+
+    repository: Repository
+    incarnation: str = ""
+    fingerprint: str = ""
+
+    @property
+    def key(self) -> RepositoryKey:
+        return self.repository.key
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFiles:
+    """Read the archives that a sync left over."""
+
+    repository: Repository
+    incarnation: str = ""
+
+    @property
+    def key(self) -> RepositoryKey:
+        return self.repository.key
+
+
+@dataclass(frozen=True, slots=True)
+class CleanUpRepository:
+    """Remove a repository's rows. Without an incarnation: whatever stands under the name."""
+
+    key: RepositoryKey
+    incarnation: str = ""
+
+
+Job = SyncRepository | FetchFiles | CleanUpRepository
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A job as it was started: with the flags that say where and as whom."""
+
+    job: Job
+    flags: Mapping[str, str] = field(default_factory=dict)
+
+
+def to_argv(job: Job, flags: Sequence[str] = ()) -> list[str]:
+    """The argv of a job; `flags` (database, user agent …) go where Kubeapps puts them."""
+    match job:
+        case CleanUpRepository(key, incarnation):
+            return ["delete", key.name, f"--namespace={key.namespace}", *flags, *_options({"incarnation": incarnation})]
+        case SyncRepository(repository, incarnation, fingerprint):
+            return ["sync", *flags, *_repository(repository, {"incarnation": incarnation, "fingerprint": fingerprint})]
+        case FetchFiles(repository, incarnation):
+            return ["files", *flags, *_repository(repository, {"incarnation": incarnation})]
+
+
+def from_argv(argv: Sequence[str]) -> Command:
+    """The job of an argv. Raises InvalidJob, naming the word that is wrong."""
+    words, flags = _split(argv)
+    verb, *rest = words or [""]
+    wanted = {"sync": ("NAME", "URL", "TYPE"), "files": ("NAME", "URL", "TYPE"), "delete": ("NAME",)}.get(verb)
+    if wanted is None:
+        raise InvalidJob(f"unknown command {verb!r}: one of sync, files, delete")
+    if len(rest) != len(wanted):
+        raise InvalidJob(f"{verb} takes {' '.join(wanted)}, not {len(rest)} argument(s)")
+    options = dict(_pair(text) for text in flags.get("option", ()))
+    return Command(_job(verb, rest, flags, options), {name: values[-1] for name, values in flags.items() if name != "option"})
+
+
+def _job(verb: str, rest: list[str], flags: Mapping[str, list[str]], options: dict[str, str]) -> Job:
+    key = RepositoryKey(_last(flags, "namespace"), rest[0])
+    if not key.namespace or not key.name:
+        raise InvalidJob(f"{verb} needs a NAME and --namespace")
+    incarnation, fingerprint = options.pop("incarnation", ""), options.pop("fingerprint", "")
+    if verb == "delete":
+        return CleanUpRepository(key, incarnation)
+    auth, ca = _secret(options.pop("auth-secret", "")), _secret(options.pop("ca-secret", ""))
+    if repositories := ",".join(flags.get("oci-repositories", ())):
+        options["oci-repositories"] = repositories
+    repository = Repository(
+        key,
+        type=rest[2],
+        url=rest[1],
+        auth=auth,
+        ca=ca,
+        filter=_filter(_last(flags, "filter-rules")),
+        verify_tls=_last(flags, "tls-insecure-skip-verify") != "true",
+        pass_credentials=_last(flags, "pass-credentials") == "true",
+        options=options,
+    )
+    return FetchFiles(repository, incarnation) if verb == "files" else SyncRepository(repository, incarnation, fingerprint)
+
+
+def _repository(r: Repository, options: Mapping[str, str]) -> Iterable[str]:
+    yield from (f"--namespace={r.key.namespace}", r.key.name, r.url, r.type)
+    if repositories := r.options.get("oci-repositories"):
+        yield from ("--oci-repositories", repositories)
+    if not r.verify_tls:
+        yield "--tls-insecure-skip-verify"
+    if r.pass_credentials:
+        yield "--pass-credentials"
+    if r.filter:
+        yield from ("--filter-rules", filter_json(r.filter))
+    secrets = {"auth-secret": r.auth and f"{r.auth.name}/{r.auth.key}", "ca-secret": r.ca and f"{r.ca.name}/{r.ca.key}"}
+    rest = {name: value for name, value in r.options.items() if name != "oci-repositories"}
+    yield from _options({**options, **secrets, **rest})
+
+
+def _options(options: Mapping[str, str | None]) -> Iterable[str]:
+    return [f"--option={name}={value}" for name, value in sorted(options.items()) if value]
+
+
+def filter_json(rule: FilterRule) -> str:
+    """The rule as Go's encoder writes it: sorted keys, no blanks, <, > and & escaped (Kubeapps' golden lines)."""
+    document: dict[str, object] = {"jq": rule.jq}
+    if rule.variables:
+        document["variables"] = dict(sorted(rule.variables.items()))
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _filter(text: str) -> FilterRule | None:
+    if not text:
+        return None
+    try:
+        document = json.loads(text)
+        return FilterRule(document["jq"], dict(document.get("variables") or {})) if document.get("jq") else None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidJob(f'--filter-rules is not JSON of the form {{"jq": …, "variables": {{…}}}}: {error}') from None
+
+
+def _split(argv: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Words and flags, in pflag's manner: `--flag=value`, `--flag value`, switches; `--` ends the flags."""
+    words: list[str] = []
+    flags: dict[str, list[str]] = {}
+    rest = iter(argv)
+    for word in rest:
+        if word == "--":
+            words.extend(rest)
+        elif not word.startswith("--"):
+            words.append(word)
+        else:
+            name, equals, value = word[2:].partition("=")
+            flags.setdefault(name, []).append(_value(name, value if equals else None, rest))
+    return words, flags
+
+
+def _value(name: str, value: str | None, rest: Iterable[str]) -> str:
+    if name in SWITCHES:
+        return "true" if value is None else value.lower()
+    if name not in VALUES:
+        raise InvalidJob(f"unknown flag --{name}")
+    if value is None:
+        value = next(iter(rest), None)
+    if value is None:
+        raise InvalidJob(f"--{name} needs a value")
+    return value
+
+
+def _last(flags: Mapping[str, list[str]], name: str) -> str:
+    return flags.get(name, [""])[-1]
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise InvalidJob(f"--option={text} is not of the form --option=key=value")
+    return name, value
+
+
+def _secret(text: str) -> SecretRef | None:
+    name, _, key = text.partition("/")
+    return SecretRef(name, key) if name and key else None

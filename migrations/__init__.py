@@ -1,0 +1,1 @@
+"""The schema's history: Alembic with hand-written SQL. `python -m migrations` brings a database up to date."""
