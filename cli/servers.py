@@ -66,9 +66,9 @@ def socket_directory(state: Path) -> Path:
     return Path(tempfile.mkdtemp(prefix="chartfleet-"))
 
 
-def start_postgres(state: Path, sockets: Path) -> tuple[Child, str]:
-    """The embedded PostgreSQL on `state`/postgres; returns its process and its URL (trusted by whoever may enter the socket directory)."""
-    binaries, data = postgres_binaries(), state / "postgres"
+def start_postgres(state: Path, sockets: Path, binaries: Path | None = None) -> tuple[Child, str]:
+    """A PostgreSQL on `state`/postgres; returns its process and its URL (trusted by whoever may enter the socket directory)."""
+    binaries, data = binaries or postgres_binaries(), state / "postgres"
     root = os.geteuid() == 0
     for directory in (data, sockets):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
