@@ -1,0 +1,105 @@
+"""chartfleet repo: list, status, resync."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from cli import instances, output
+from cli.client import Client, Item, path
+from cli.failures import Exit, Failure
+from cli.output import Format, formatted
+
+WAIT = 600.0  # seconds for a sync to end
+OVER = {"done", "failed", "parked"}
+
+in_namespace = click.option("-n", "--namespace", default="default", show_default=True, help="Namespace of the repository.")
+
+
+@click.group(help="List repositories, see how their syncs went, ask for a sync.")
+def repo() -> None: ...
+
+
+@repo.command("list", help="List the repositories of the catalogue.")
+@click.option("-n", "--namespace", help="Only of this namespace.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many.")
+@formatted
+def list_(namespace: str | None, limit: int | None, form: Format) -> None:
+    found = (item for item in _client().items("repositories") if namespace in (None, item["namespace"]))
+    _print_list([item for _, item in zip(range(limit or 10**9), found, strict=False)], form)
+
+
+@repo.command(help="Show how the syncs of all repositories stand, or one repository's notes and last runs.")
+@click.argument("name", required=False)
+@in_namespace
+@formatted
+def status(name: str | None, namespace: str, form: Format) -> None:
+    if name is None:
+        _print_list(list(_client().items("repositories")), form)
+    else:
+        _print_one(_client().get(path("repositories", namespace, name)), form)
+
+
+@repo.command(help="Sync a repository now.")
+@click.argument("name")
+@in_namespace
+@click.option("--wait", is_flag=True, help="Wait until the sync is over; the exit code says whether it succeeded.")
+def resync(name: str, namespace: str, wait: bool) -> None:
+    client, where = _client(), path("repositories", namespace, name)
+    before = {run["id"] for run in client.get(where)["runs"]}
+    client.post(f"{where}/sync")
+    output.show(f"{namespace}/{name}: sync requested")
+    if wait:
+        _report(f"{namespace}/{name}", _finished(client, where, before))
+
+
+def _finished(client: Client, where: str, before: set[int]) -> Item:
+    """The first sync that was queued after those of `before` and is over. Raises Failure."""
+    end = time.monotonic() + WAIT
+    while time.monotonic() < end:
+        new = [run for run in client.get(where)["runs"] if run["job"] == "sync" and run["id"] not in before]
+        if new and new[-1]["state"] in OVER:
+            return new[-1]
+        time.sleep(0.5)
+    raise Failure(Exit.FAILED, f"The sync has not ended after {WAIT:g} s. `chartfleet repo status` shows how it stands.")
+
+
+def _report(key: str, run: Item) -> None:
+    if run["state"] != "done":
+        raise Failure(Exit.FAILED, output.clean(f"{key}: {run['error_class']}: {run['error']}"))
+    output.show(f"{key}: {run['result']}, {run['added'] or 0} added, {run['changed'] or 0} changed, {run['removed'] or 0} removed")
+
+
+def _print_list(items: list[Item], form: Format) -> None:
+    if form != "table":
+        output.show(output.dumped(items, form))
+        return
+    rows = [[item["namespace"], item["name"], item["type"], str(item["charts"]), str(item["versions"]), *_standing(item)] for item in items]
+    output.show(output.table(["NAMESPACE", "NAME", "TYPE", "CHARTS", "VERSIONS", "LAST SUCCESS", "STATUS"], rows))
+
+
+def _standing(item: Item) -> tuple[str, str]:
+    message = item["message"]
+    return output.age(item["last_success"], output.now()), item["reason"] + (f": {message}" if message and not item["ready"] else "")
+
+
+def _print_one(item: Mapping[str, Any], form: Format) -> None:
+    if form != "table":
+        output.show(output.dumped(item, form))
+        return
+    names = ("namespace", "name", "type", "url", "charts", "versions", "reason", "message")
+    more = ("state", "phase", "last_sync", "last_success", "next_due", "revision", "files_pending")
+    output.show(output.fields({name.replace("_", " "): item.get(name) for name in (*names, *more)}))
+    if notes := item.get("notes"):
+        output.show(f"\n{item['notes_total']} notes on entries of the listing:")
+        output.show(output.table(["CHART", "VERSION", "REASON", "MESSAGE"], output.rows_of(notes, "chart", "version", "reason", "message")))
+    if runs := item.get("runs"):
+        output.show("\nlast runs, newest first:")
+        names = ("queued_at", "job", "cause", "state", "result", "added", "changed", "removed", "error_class", "error")
+        columns = [name.replace("_at", "").replace("_class", "").upper() for name in names[:-1]]
+        output.show(output.table([*columns, "MESSAGE"], output.rows_of(runs, *names)))
+
+
+def _client() -> Client:
+    return Client(instances.address())
