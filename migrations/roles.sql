@@ -22,6 +22,9 @@ begin
   if not pg_has_role('chartfleet_owner', 'chartfleet_search', 'member') then
     grant chartfleet_search to chartfleet_owner; -- who may hand a function over to it
   end if;
+  if not has_database_privilege('chartfleet_writer', current_database(), 'temporary') then
+    execute format('grant temporary on database %I to chartfleet_writer', current_database()); -- publishing stages rows
+  end if;
 end $$;
 
 create schema if not exists chartfleet authorization chartfleet_owner;

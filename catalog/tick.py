@@ -1,0 +1,148 @@
+"""What every run reads and writes, by psycopg alone: an unchanged one needs no other statement, and a one-shot process stays small.
+
+Functions of a connection; whoever opens the transaction ends it.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+from catalog.errors import CatalogError, RepositoryGone
+from catalog.model import RepositoryKey
+from catalog.report import MOST_TEXT, Report
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A repository's row: what the published listing was made of."""
+
+    id: int
+    incarnation: str | None
+    applied_fingerprint: str | None
+    etag: str | None
+    last_modified: str | None
+    body_sha256: bytes | None
+    charts: int
+    versions: int
+    files_due: bool
+
+
+_FIND = """
+    select id, incarnation, applied_fingerprint, etag, last_modified, body_sha256, charts, versions,
+           exists (select from chartfleet.file_work w
+                   where w.repository_id = r.id and w.state = 'pending' and w.next_attempt_at <= now()) as files_due
+    from chartfleet.repositories r where namespace = %s and name = %s
+"""
+
+_FENCED = "select from chartfleet.fences where namespace = %s and name = %s and incarnation = %s"
+
+_OPEN = """
+    insert into chartfleet.repositories (namespace, name, type, url, incarnation)
+    values (%s, %s, %s, %s, nullif(%s, ''))
+    on conflict (namespace, name) do nothing
+"""
+
+_BEGIN = """
+    insert into chartfleet.sync_runs (repository_id, namespace, name, job, cause, argv, state, attempt, started_at, worker)
+    values (%s, %s, %s, %s, 'command', %s, 'running', 1, now(), %s)
+    returning id
+"""
+
+_RESUME = """
+    update chartfleet.sync_runs
+    set state = 'running', attempt = attempt + 1, started_at = now(), finished_at = null, worker = %s, phase = null
+    where id = %s and state in ('queued', 'sent', 'running')
+    returning attempt
+"""
+
+_PHASE = "update chartfleet.sync_runs set phase = %s where id = %s"
+
+_DONE = """
+    update chartfleet.sync_runs
+    set state = 'done', finished_at = clock_timestamp(), phase = null, error_class = null, error = null, transient = null,
+        result = %(result)s, charts = %(charts)s, versions = %(versions)s, added = %(added)s, changed = %(changed)s, removed = %(removed)s,
+        notes = %(notes)s, notes_total = %(notes_total)s, requests = %(requests)s, bytes = %(bytes)s, phases = %(phases)s
+    where id = %(id)s
+"""
+
+_FAILED = """
+    update chartfleet.sync_runs
+    set state = 'failed', finished_at = clock_timestamp(), error_class = %(error_class)s, error = %(error)s, transient = %(transient)s,
+        notes = %(notes)s, notes_total = %(notes_total)s, requests = %(requests)s, bytes = %(bytes)s, phases = %(phases)s
+    where id = %(id)s
+"""
+
+# A transient failure is tried again after a minute, two, four … up to an hour, unless the schedule comes first.
+_SOONER = """
+    update chartfleet.schedules
+    set next_due_at = least(next_due_at, now() + greatest(%(wait)s * interval '1 second', interval '1 minute' * least(60, power(2, (
+      select count(*) from chartfleet.sync_runs r
+      where r.repository_id = %(repository)s and r.job = 'sync' and r.state = 'failed'
+        and r.id > coalesce((select max(d.id) from chartfleet.sync_runs d
+                             where d.repository_id = %(repository)s and d.job = 'sync' and d.state = 'done'), 0)
+    ) - 1))))
+    where repository_id = %(repository)s and next_due_at is not null
+"""
+
+
+async def find(connection: AsyncConnection, key: RepositoryKey) -> Stored | None:
+    """The repository's row, or None."""
+    async with connection.cursor(row_factory=class_row(Stored)) as cursor:
+        await cursor.execute(_FIND, (key.namespace, key.name))
+        return await cursor.fetchone()
+
+
+async def open_repository(connection: AsyncConnection, key: RepositoryKey, type_: str, url: str, incarnation: str) -> Stored:
+    """The repository's row, made when absent. Raises RepositoryGone for a deleted incarnation."""
+    name = (key.namespace, key.name)
+    if incarnation and await (await connection.execute(_FENCED, (*name, incarnation))).fetchone() is not None:
+        raise RepositoryGone(f"{key} was deleted; this job is of its former life")
+    if stored := await find(connection, key):
+        return stored
+    await connection.execute(_OPEN, (*name, type_, url, incarnation))
+    stored = await find(connection, key)
+    assert stored is not None
+    return stored
+
+
+async def begin_run(
+    connection: AsyncConnection, repository: int | None, key: RepositoryKey, job: str, argv: Sequence[str], worker: str
+) -> int:
+    """A new run, started by hand or by a Pod; returns its id."""
+    cursor = await connection.execute(_BEGIN, (repository, key.namespace, key.name, job, list(argv), worker))
+    row = await cursor.fetchone()
+    assert row is not None
+    return row[0]
+
+
+async def resume_run(connection: AsyncConnection, run: int, worker: str) -> bool:
+    """Take a queued run; False when it is already over, as a late redelivery finds it."""
+    return (await (await connection.execute(_RESUME, (worker, run))).fetchone()) is not None
+
+
+async def set_phase(connection: AsyncConnection, run: int, phase: str) -> None:
+    """What a long run is doing now, for those who watch."""
+    await connection.execute(_PHASE, (phase, run))
+
+
+async def finish_run(connection: AsyncConnection, run: int, report: Report) -> None:
+    """Record success; in the same transaction as what the run published."""
+    await connection.execute(_DONE, {"id": run, **_columns(report)})
+
+
+async def fail_run(connection: AsyncConnection, run: int, repository: int | None, error: CatalogError, report: Report) -> None:
+    """Record a failure by its reason, and come back sooner if that can help."""
+    values = {"error_class": error.reason, "error": str(error)[:MOST_TEXT], "transient": error.transient}
+    await connection.execute(_FAILED, {"id": run, **_columns(report), **values})
+    if error.transient and repository is not None:
+        await connection.execute(_SOONER, {"repository": repository, "wait": getattr(error, "retry_after", None) or 0})
+
+
+def _columns(report: Report) -> dict[str, object]:
+    document = report.document()
+    for name in ("notes", "phases"):
+        document[name] = None if document[name] is None else json.dumps(document[name])
+    return document

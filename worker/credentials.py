@@ -1,0 +1,57 @@
+"""Where a job's secrets come from: the environment and mounted files of a Pod, or Secret documents beside the manifests."""
+
+import base64
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from catalog.documents import Document, Unreadable, documents, secret_value
+from catalog.errors import InvalidRepository, WaitingForSecret
+from catalog.model import Repository
+from worker.http import Credentials
+from worker.settings import Settings
+
+DOCKER_CONFIG = ".dockerconfigjson"
+
+
+async def credentials_for(repository: Repository, settings: Settings) -> Credentials:
+    """What opens the repository. Raises WaitingForSecret or InvalidRepository; the secret itself is in no message."""
+    found = read_documents(settings.secrets_directory) if repository.auth or repository.ca else []
+    namespace = repository.key.namespace
+    authorization = settings.authorization or None
+    if settings.docker_config:
+        authorization = docker_authorization(settings.docker_config)
+    if repository.auth:
+        text = secret_value(found, namespace, repository.auth)
+        authorization = docker_authorization(text) if repository.auth.key == DOCKER_CONFIG else text.strip()
+    if authorization is not None and not _is_header_value(authorization):
+        raise InvalidRepository("the Authorization header of the repository's Secret has characters that no header may have")
+    ca = secret_value(found, namespace, repository.ca) if repository.ca else None
+    if ca is None and settings.ca_file:
+        ca = settings.ca_file.read_text()
+    return Credentials(authorization, ca)
+
+
+def read_documents(directory: Path | None) -> Iterable[Document]:
+    """All documents of a directory's manifests; a file that cannot be read is the controller's to report."""
+    if directory is None:
+        raise WaitingForSecret("the repository names a Secret: start the worker with CHARTFLEET_SECRETS_DIRECTORY set to the manifests")
+    for path in sorted(p for p in directory.iterdir() if p.suffix in (".yaml", ".yml") and not p.name.startswith(".")):
+        try:
+            yield from documents(path.read_text())
+        except (Unreadable, OSError, UnicodeDecodeError):
+            continue
+
+
+def docker_authorization(text: str) -> str:
+    """The Basic value of a docker config with exactly one registry (contract 3.1). Raises InvalidRepository."""
+    try:
+        [(_, entry)] = json.loads(text)["auths"].items()
+        pair = base64.b64decode(entry["auth"]).decode() if entry.get("auth") else f"{entry['username']}:{entry['password']}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InvalidRepository("the docker config of the repository's Secret must have exactly one entry in `auths`") from None
+    return "Basic " + base64.b64encode(pair.encode()).decode()
+
+
+def _is_header_value(text: str) -> bool:
+    return text.isascii() and text.isprintable() and bool(text)

@@ -1,0 +1,171 @@
+"""One entry of an index → one row, or the reason why not. Pure.
+
+An entry comes as both readers give it: every scalar is the text that was written, a plain null is None. Helm keeps every field but
+`deprecated` as a string, so nothing is lost and `1.10` is never 1.1.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from catalog.report import Note
+from catalog.versions import order_key
+
+MOST_NAME = 253  # characters of a chart's name or version: an index of PostgreSQL holds no key over 2.7 kB
+TRUE = {"true", "yes", "on", "y"}  # what YAML 1.1 reads as true, in any case
+COLUMNS = {"version", "appVersion", "created", "digest", "urls"}
+NUL = b"\\u0000"  # as JSON writes it; PostgreSQL stores no NUL. Also matches an escaped backslash before u0000, which does no harm
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One listed version. `content`: JSON of its fields, sorted, without `created`; `fingerprint`: 16 bytes over it."""
+
+    version: str
+    order: bytes
+    created: str | None
+    content: bytes
+    fingerprint: bytes
+
+    def fields(self) -> dict[str, Any]:
+        """The content again; decoded only for what is written."""
+        return without_nul(orjson.loads(self.content)) if NUL in self.content else orjson.loads(self.content)
+
+
+class BadEntry(Exception):
+    """Why an entry cannot be published; `reason` is CamelCase."""
+
+    def __init__(self, reason: str, message: str, version: str = "") -> None:
+        super().__init__(message)
+        self.reason, self.version = reason, version
+
+
+def read_chart(name: str, raw: Iterable[Any]) -> tuple[list[Entry], list[Note]]:
+    """The publishable versions of a chart, newest first in Helm's order, and what is to be said of the rest."""
+    entries: dict[str, Entry] = {}
+    notes: list[Note] = []
+    for item in raw:
+        try:
+            entry = read_entry(item)
+        except BadEntry as bad:
+            notes.append(Note(name, bad.version, bad.reason, str(bad)))
+            continue
+        notes.extend(_remarks(name, entry, item))
+        if other := entries.get(entry.version):
+            notes.append(Note(name, entry.version, "DuplicateVersion", "listed more than once: the newest `created` is kept"))
+            entry = max(other, entry, key=_precedence)
+        entries[entry.version] = entry
+    return sorted(entries.values(), key=lambda e: (e.order, e.version), reverse=True), notes
+
+
+def read_entry(raw: Any) -> Entry:
+    """One version. Raises BadEntry."""
+    if not isinstance(raw, dict):
+        raise BadEntry("NoEntry", "an entry is not a mapping of fields")
+    version = _text(raw.get("version"))
+    if not version:
+        raise BadEntry("NoVersion", "an entry has no version")
+    if len(version) > MOST_NAME:
+        raise BadEntry("OddVersion", f"a version of {len(version):,} characters", version[:40] + "…")
+    try:
+        order = order_key(version)
+    except ValueError as error:
+        raise BadEntry("OddVersion", str(error), version.replace("\0", "␀")) from None
+    try:
+        content = orjson.dumps({key: value for key, value in raw.items() if key != "created"}, option=orjson.OPT_SORT_KEYS)
+    except (orjson.JSONEncodeError, RecursionError) as error:
+        raise BadEntry("BadContent", f"an entry cannot be written down: {error}", version) from None
+    return Entry(version, order, _text(raw.get("created")), content, blake2b(content, digest_size=16).digest())
+
+
+def rollup(entries: Iterable[Entry]) -> bytes:
+    """16 bytes over all versions of a chart, in whatever order they are listed."""
+    return blake2b(b"".join(sorted(entry.fingerprint for entry in entries)), digest_size=16).digest()
+
+
+def copy_rows(name: str, chart_rollup: bytes, entries: Sequence[Entry]) -> bytes:
+    """The versions, newest first, as lines of COPY's text format for the staging table of catalog.store."""
+    return b"".join(_copy_row(name, chart_rollup, entry, newest=place == 0) for place, entry in enumerate(entries))
+
+
+def timestamp(text: str | None) -> datetime | None:
+    """RFC 3339; None for what is none, and for the zero times that mean "unknown"."""
+    try:
+        time = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    if not 1970 <= time.year < 9999:
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def without_nul(value: Any) -> Any:
+    """A copy in which no text has a NUL."""
+    match value:
+        case str():
+            return value.replace("\0", "")
+        case dict():
+            return {without_nul(key): without_nul(item) for key, item in value.items()}
+        case list():
+            return [without_nul(item) for item in value]
+        case _:
+            return value
+
+
+def _remarks(name: str, entry: Entry, raw: dict[str, Any]) -> Iterable[Note]:
+    if not any(_texts(raw.get("urls"))):
+        yield Note(name, entry.version, "NoUrl", "no url: its files cannot be read")
+    if NUL in entry.content:
+        yield Note(name, entry.version, "NulCharacter", "a NUL character was left out")
+    called = _text(raw.get("name"))
+    if called and called != name:
+        yield Note(name, entry.version, "NameDiffers", f"the entry calls itself {called[:80]!r}; the index's key is what counts")
+
+
+def _precedence(entry: Entry) -> tuple[datetime, bytes]:
+    return timestamp(entry.created) or datetime.min.replace(tzinfo=UTC), entry.fingerprint
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _texts(value: Any) -> Iterable[str]:
+    values = value if isinstance(value, list) else [value]
+    return (item for item in values if isinstance(item, str) and item)
+
+
+def _copy_row(name: str, chart_rollup: bytes, entry: Entry, *, newest: bool) -> bytes:
+    content, created = entry.fields(), timestamp(entry.created)
+    urls = ",".join('"' + url.replace("\\", "\\\\").replace('"', '\\"') + '"' for url in _texts(content.get("urls")))
+    metadata = {key: value for key, value in content.items() if key not in COLUMNS}
+    fields = (
+        _copied(name),
+        b"\\\\x" + chart_rollup.hex().encode(),
+        b"t" if newest else b"f",
+        _copied(entry.version),
+        b"\\\\x" + entry.order.hex().encode(),
+        b"\\\\x" + entry.fingerprint.hex().encode(),
+        _copied(_text(content.get("appVersion"))),
+        _copied(_text(content.get("digest"))),
+        _copied(created and created.isoformat()),
+        b"t" if is_true(content.get("deprecated")) else b"f",
+        _copied("{" + urls + "}"),
+        orjson.dumps(metadata).replace(b"\\", b"\\\\"),
+    )
+    return b"\t".join(fields) + b"\n"
+
+
+def is_true(value: Any) -> bool:
+    """Helm's `deprecated`: YAML 1.1's true."""
+    return isinstance(value, str) and value.lower() in TRUE
+
+
+def _copied(text: str | None) -> bytes:
+    if text is None:
+        return b"\\N"
+    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r").encode()

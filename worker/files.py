@@ -1,0 +1,110 @@
+"""File work: the archives that a listing made due, read in memory, at most ten at once; what fails comes back by its own clock."""
+
+import asyncio
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+from urllib.parse import urlsplit
+
+from catalog import store, tick
+from catalog.errors import CatalogError, SourceRefused, SourceUnavailable
+from catalog.jobs import FetchFiles
+from catalog.report import MOST_TEXT, Report
+from catalog.store import FileWork
+from catalog.tick import Stored
+from worker.archive import MOST_PACKED, read_chart_files
+from worker.credentials import credentials_for
+from worker.http import Remote
+from worker.process import Worker
+from worker.sources.helm import archive_url
+
+AT_ONCE = 10
+BATCH = 40
+LONGEST = 300.0  # seconds of one job; the rest is the next one's
+SILENT = 5  # consecutive failures after which a host is left alone for this job
+DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """One archive's outcome: its files, or the error."""
+
+    work: FileWork
+    host: str
+    files: dict[str, tuple[bytes, bytes]]
+    digest: str = ""
+    error: CatalogError | None = None
+
+
+async def fetch_files(worker: Worker, job: FetchFiles, stored: Stored, run: int, report: Report) -> None:
+    """Read what is due, batch by batch, and record the run as done."""
+    credentials = await credentials_for(job.repository, worker.settings)
+    end, failures, done = monotonic() + LONGEST, Counter[str](), 0
+    async with worker.http.remote(job.repository, credentials, report) as remote:
+        while monotonic() < end and (batch := await _due(worker, stored)):
+            fetched = await _fetch_batch(remote, batch, failures)
+            await _record(worker, job, fetched)
+            done += sum(1 for each in fetched if each.error is None)
+            async with worker.connection.transaction():
+                await tick.set_phase(worker.connection, run, f"read {done:,} archives")
+    report.result, report.added = "changed" if done else "unchanged", done
+    async with worker.connection.transaction():
+        await tick.finish_run(worker.connection, run, report)
+
+
+async def _due(worker: Worker, stored: Stored) -> list[FileWork]:
+    async with worker.transaction() as connection:
+        return await store.due_files(connection, stored.id, BATCH)
+
+
+async def _fetch_batch(remote: Remote, batch: Sequence[FileWork], failures: Counter[str]) -> list[Fetched]:
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def one(work: FileWork) -> Fetched:
+        async with room:
+            return await _fetch(remote, work, failures)
+
+    return await asyncio.gather(*(one(work) for work in batch))
+
+
+async def _fetch(remote: Remote, work: FileWork, failures: Counter[str]) -> Fetched:
+    url = archive_url(remote.repository.url, work.urls[0])
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    if failures[host] >= SILENT:
+        return Fetched(work, host, {}, error=SourceUnavailable(f"{host} did not answer {SILENT} times in a row; left alone for now"))
+    try:
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise SourceRefused(f"{urlsplit(url).scheme}:// archives cannot be read yet")
+        data = await remote.body(url, MOST_PACKED, "the archive")
+        failures[host] = 0
+        files = {name: (hashlib.sha256(content).digest(), content) for name, content in read_chart_files(data).items()}
+        return Fetched(work, host, files, hashlib.sha256(data).hexdigest())
+    except CatalogError as error:
+        failures[host] = failures[host] + 1 if isinstance(error, SourceUnavailable) else 0
+        return Fetched(work, host, {}, error=error)
+
+
+async def _record(worker: Worker, job: FetchFiles, fetched: Sequence[Fetched]) -> None:
+    async with worker.transaction() as connection:
+        for each in fetched:
+            if each.error is None:
+                await store.put_files(connection, each.work, job.key.namespace, each.files, mismatch(each.work.digest, each.digest))
+            else:
+                wait = backoff(each.work.attempts, each.error, random.random())  # noqa: S311 - jitter, not a secret
+                await store.postpone_files(connection, [each.work.version_id], wait, each.error.reason, str(each.error)[:MOST_TEXT])
+
+
+def backoff(attempts: int, error: CatalogError, chance: float) -> float:
+    """Seconds until the next attempt: a minute, doubled up to a day, what the remote asks for, a day when only a person can help; ± 20 %."""
+    wait = min(DAY, 60.0 * 2**attempts) if error.transient else DAY
+    return max(wait * (0.8 + 0.4 * chance), getattr(error, "retry_after", None) or 0.0)
+
+
+def mismatch(listed: str | None, found: str) -> str | None:
+    """The archive's digest where the index names another; indexes write it with and without `sha256:`."""
+    if not listed or listed.lower().removeprefix("sha256:") == found:
+        return None
+    return found

@@ -1,0 +1,198 @@
+"""The one door to remotes: the HTTP library is imported and its errors are translated here, nowhere else.
+
+Authorization goes to the repository's own scheme, host and port, anywhere else only if the repository passes credentials; the library
+drops it when a redirect leaves the origin. A URL is shown without its user, password and query, which may hold secrets.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx2
+
+from catalog.errors import CatalogError, LimitExceeded, SourceRefused, SourceUnavailable
+from catalog.model import Repository
+from catalog.report import Report
+
+MOST_REDIRECTS = 10
+LONGEST_TRANSFER = 900.0  # seconds for one body, however slowly it trickles
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What opens a repository: an Authorization header's value and PEM certificates to trust."""
+
+    authorization: str | None = field(default=None, repr=False)
+    ca_pem: str | None = None
+
+
+@dataclass(slots=True)
+class Answer:
+    """A response whose body has not been read. `not_modified`: what the caller has is current."""
+
+    response: httpx2.Response
+    url: str
+
+    @property
+    def not_modified(self) -> bool:
+        return self.response.status_code == 304
+
+    def header(self, name: str) -> str | None:
+        return self.response.headers.get(name)
+
+    async def pieces(self, most: int, what: str) -> AsyncIterator[bytes]:
+        """The decoded body in pieces. Raises LimitExceeded as soon as it has more than `most` bytes."""
+        size = 0
+        async for piece in self.response.aiter_bytes():
+            size += len(piece)
+            if size > most:
+                raise LimitExceeded(f"{what} at {shown(self.url)} is larger than {most:,} bytes")
+            yield piece
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A repository's server as one job speaks to it; what is transferred is counted in `report`."""
+
+    client: httpx2.AsyncClient
+    repository: Repository
+    credentials: Credentials
+    report: Report
+
+    @asynccontextmanager
+    async def get(self, url: str, headers: Mapping[str, str] | None = None) -> AsyncIterator[Answer]:
+        """GET `url`. Raises SourceUnavailable or SourceRefused, also while the body is read."""
+        wanted = dict(headers or {})
+        if self.credentials.authorization and may_authorize(self.repository, url):
+            wanted["Authorization"] = self.credentials.authorization
+        self.report.requests += 1
+        with translated(url):
+            async with self.client.stream("GET", url, headers=wanted) as response:
+                check_status(url, response)
+                try:
+                    yield Answer(response, url)
+                finally:
+                    self.report.bytes += response.num_bytes_downloaded
+
+    async def body(self, url: str, most: int, what: str) -> bytes:
+        """A whole small body."""
+        async with self.get(url) as answer:
+            return b"".join([piece async for piece in answer.pieces(most, what)])
+
+
+class Http:
+    """The client of a process, kept for its life: one pool of connections, one TLS context; another only for a CA of its own."""
+
+    def __init__(self, user_agent: str, timeout: float) -> None:
+        self._options = {"User-Agent": user_agent, "Accept-Encoding": "gzip"}
+        self._timeout = timeout
+        self._shared: httpx2.AsyncClient | None = None
+
+    @asynccontextmanager
+    async def remote(self, repository: Repository, credentials: Credentials, report: Report) -> AsyncIterator[Remote]:
+        if repository.verify_tls and not credentials.ca_pem:
+            self._shared = self._shared or self._client(True)
+            yield Remote(self._shared, repository, credentials, report)
+        else:
+            async with self._client(tls_context(repository.verify_tls, credentials.ca_pem)) as client:
+                yield Remote(client, repository, credentials, report)
+
+    async def close(self) -> None:
+        if self._shared:
+            await self._shared.aclose()
+
+    def _client(self, verify: ssl.SSLContext | bool) -> httpx2.AsyncClient:
+        return httpx2.AsyncClient(
+            verify=verify, headers=self._options, timeout=self._timeout, follow_redirects=True, max_redirects=MOST_REDIRECTS
+        )
+
+
+def tls_context(verify: bool, ca_pem: str | None) -> ssl.SSLContext:
+    """The system's trust and `ca_pem`, or no verification. Raises SourceRefused for a CA that cannot be read."""
+    context = ssl.create_default_context()
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if ca_pem:
+        try:
+            context.load_verify_locations(cadata=ca_pem)
+        except (ssl.SSLError, ValueError) as error:
+            raise SourceRefused(f"the custom CA is not a PEM certificate: {error}") from None
+    return context
+
+
+def may_authorize(repository: Repository, url: str) -> bool:
+    """Whether credentials of the repository may go to `url`: same scheme, host and port (contract 3.4), or it passes them on."""
+    return repository.pass_credentials or origin(repository.url) == origin(url) != ("", "", 0)
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port; ("", "", 0) for what is no plain http(s) URL, which equals nothing."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    except (ValueError, KeyError):
+        return "", "", 0
+    if not parts.hostname or parts.username is not None or not url.isprintable():
+        return "", "", 0
+    return parts.scheme, parts.hostname, port
+
+
+def shown(url: str) -> str:
+    """A URL as it may be shown: without user, password and query."""
+    try:
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        return "(not a URL)"
+    return urlunsplit((parts.scheme, host, parts.path, "…" if parts.query else "", ""))
+
+
+class translated:
+    """Turn the library's errors into ours, keeping what a user can act on."""
+
+    def __init__(self, url: str) -> None:
+        self._url = shown(url)
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None or isinstance(error, CatalogError):
+            return
+        if isinstance(error, (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, httpx2.InvalidURL)):
+            raise SourceRefused(f"{self._url}: {_said(error)}") from None
+        if isinstance(error, httpx2.TimeoutException):
+            raise SourceUnavailable(f"{self._url}: no answer in time ({type(error).__name__})") from None
+        if isinstance(error, (httpx2.HTTPError, httpx2.StreamError, ssl.SSLError, OSError)):
+            raise SourceUnavailable(f"{self._url}: {_said(error)}") from None
+
+
+def check_status(url: str, response: httpx2.Response) -> None:
+    """Pass 200 and 304; 429 and 5xx may mend themselves, everything else waits for a person."""
+    status = response.status_code
+    if status in (200, 304):
+        return
+    text = f"{shown(url)}: HTTP {status} {response.reason_phrase}".rstrip()
+    if status in (408, 425, 429) or status >= 500:
+        raise SourceUnavailable(text, retry_after(response.headers.get("Retry-After"), datetime.now(UTC)))
+    raise SourceRefused(text)
+
+
+def retry_after(text: str | None, now: datetime) -> float | None:
+    """Seconds of a Retry-After header: a number or a date (RFC 9110, 10.2.3); None when there is none to go by."""
+    if not text:
+        return None
+    if text.strip().isdigit():
+        return min(float(text), 86_400.0)
+    try:
+        return max(0.0, min((parsedate_to_datetime(text) - now).total_seconds(), 86_400.0))
+    except (ValueError, TypeError):
+        return None
+
+
+def _said(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,49 @@
+"""What one worker process keeps for its life: a connection, a client, a name. Nothing of it is set up per job."""
+
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from psycopg import AsyncConnection
+
+from catalog.database import connect
+from worker.http import Http
+from worker.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection as CoreConnection
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+
+@dataclass(slots=True)
+class Worker:
+    """The connection also holds the advisory locks, so they end with the process."""
+
+    settings: Settings
+    connection: AsyncConnection
+    http: Http
+    name: str
+    _engine: "AsyncEngine | None" = None
+
+    @classmethod
+    async def open(cls, settings: Settings) -> "Worker":
+        """Raises StoreUnavailable."""
+        connection = await connect(settings.database_url, "chartfleet_writer", "worker")
+        return cls(settings, connection, Http(settings.user_agent, settings.timeout), f"{socket.gethostname()}:{os.getpid()}")
+
+    async def close(self) -> None:
+        await self.http.close()
+        await self.connection.close()
+
+    @asynccontextmanager
+    async def transaction(self) -> "AsyncIterator[CoreConnection]":
+        """One transaction for SQLAlchemy's statements, on the same connection."""
+        if self._engine is None:
+            from catalog.engine import engine_over  # noqa: PLC0415 - an unchanged run does without SQLAlchemy
+
+            self._engine = engine_over(self.connection)
+        async with self._engine.begin() as connection:
+            yield connection

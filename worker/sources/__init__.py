@@ -1,0 +1,14 @@
+"""One file a repository type: pure parsing and a little fetching. A source is given what is known, never the store."""
+
+from collections.abc import Awaitable, Callable
+
+from catalog.tick import Stored
+from worker.http import Remote
+from worker.settings import Settings
+from worker.sources import helm
+from worker.sources.helm import Listing
+
+# A type's door: what the remote offers now, or None when it says that nothing changed since `Stored`.
+Open = Callable[[Remote, Settings, Stored | None], Awaitable[Listing | None]]
+
+SOURCES: dict[str, Open] = {"helm": helm.open_listing}

@@ -1,0 +1,87 @@
+"""`type: helm`: an index.yaml over HTTP, and the archives that it names."""
+
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from typing import BinaryIO
+from urllib.parse import urlsplit, urlunsplit
+
+from catalog.errors import InvalidRepository
+from catalog.tick import Stored
+from worker.http import Answer, Remote
+from worker.settings import Settings
+
+
+@dataclass(slots=True)
+class Listing:
+    """An index as it was received: an unlinked file, and what says next time that it is the same."""
+
+    body: BinaryIO
+    size: int
+    sha256: bytes
+    etag: str | None
+    last_modified: str | None
+
+    def close(self) -> None:
+        self.body.close()
+
+
+async def open_listing(remote: Remote, settings: Settings, stored: Stored | None) -> Listing | None:
+    """One conditional GET, spooled; None when the server says that `stored` is current. Raises SourceError or LimitExceeded."""
+    async with remote.get(index_url(remote.repository.url), conditions(stored)) as answer:
+        return None if answer.not_modified else await _spool(answer, settings.index_bytes)
+
+
+def conditions(stored: Stored | None) -> dict[str, str]:
+    """The headers of a conditional request (RFC 9110, 13.1)."""
+    if stored is None:
+        return {}
+    headers = {"If-None-Match": stored.etag, "If-Modified-Since": stored.last_modified}
+    return {name: value for name, value in headers.items() if value}
+
+
+def index_url(repository_url: str) -> str:
+    """Where the index is: index.yaml under the repository's path, its query kept (contract 6.2, 42 and 43). Raises InvalidRepository."""
+    scheme, host, path, query, _ = urlsplit(checked_url(repository_url))
+    return urlunsplit((scheme, host, path.rstrip("/") + "/index.yaml", query, ""))
+
+
+def archive_url(repository_url: str, url: str) -> str:
+    """Helm's rule: an absolute url as it is; else under the repository's path, with the repository's query; a leading slash is the host's root."""
+    if urlsplit(url).scheme:
+        return url
+    scheme, host, path, query, _ = urlsplit(checked_url(repository_url))
+    target, _, own_query = url.partition("?")
+    path = target if target.startswith("/") else f"{path.rstrip('/')}/{target.removeprefix('./')}"
+    return urlunsplit((scheme, host, path, own_query or query, ""))
+
+
+def checked_url(text: str) -> str:
+    """A repository's URL without blanks around it. Raises InvalidRepository for what is none, or holds a password."""
+    url = text.strip()
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+        parts = None
+    if not usable or parts is None:
+        raise InvalidRepository(f"spec.url {url.split('?')[0][:200]!r} is not a URL such as https://charts.example.com/stable")
+    if "@" in parts.netloc:
+        raise InvalidRepository("spec.url holds a user or password: put `Basic …` into a Secret and name it in spec.auth.header.secretKeyRef")
+    return url
+
+
+async def _spool(answer: Answer, most: int) -> Listing:
+    body = tempfile.TemporaryFile(prefix="chartfleet-index-")  # noqa: SIM115 - the listing closes it
+    digest, size = hashlib.sha256(), 0
+    try:
+        async for piece in answer.pieces(most, "the index"):
+            digest.update(piece)
+            size += len(piece)
+            body.write(piece)
+        body.flush()
+    except BaseException:
+        body.close()
+        raise
+    return Listing(body, size, digest.digest(), answer.header("ETag"), answer.header("Last-Modified"))

@@ -1,0 +1,370 @@
+"""The walk: an index's bytes → COPY rows of the charts that changed, in a process of its own that may die.
+
+python -m worker.walk KNOWN_FD < INDEX > FRAMES
+
+The index is read as YAML events, one version at a time, so memory does not grow with it; JSON is decoded chart by chart. Hostile input
+meets limits on levels, scalars, aliases, CPU seconds and address space; whatever kills this process is told by its parent as an error of
+that index, and nothing else notices. Frames go to standard output: a kind, a length, a payload.
+"""
+
+import gc
+import mmap
+import os
+import resource
+import struct
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, BinaryIO
+
+import msgspec
+import yaml
+from yaml.cyaml import CParser
+from yaml.events import (
+    AliasEvent,
+    DocumentEndEvent,
+    Event,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+)
+
+from catalog.errors import LimitExceeded, SourceError, SourceMalformed
+from catalog.report import MOST_NOTES, Note
+from worker.entries import MOST_NAME, copy_rows, read_chart, rollup
+
+MOST_LEVELS = 64  # libyaml's event parser is quadratic in depth
+MOST_SCALAR = 1024 * 1024  # characters
+MOST_NODES = 200_000  # of one version, aliases expanded
+MOST_JSON = 64 * 1024 * 1024  # bytes
+MOST_MEMORY = 768 * 1024 * 1024
+MOST_CPU = 120  # seconds
+NULLS = {"", "~", "null", "Null", "NULL"}
+BATCH = 1 << 20
+
+# Frames
+ROWS, NOTES, RESTART, END, FAILURE = b"R", b"N", b"X", b"E", b"F"
+HEADER = struct.Struct(">cI")
+
+
+class End(msgspec.Struct):
+    """What the walk saw in all: `gone` are known charts that are no longer listed."""
+
+    charts: int
+    versions: int
+    gone: list[str]
+    notes_total: int
+
+
+class Failure(msgspec.Struct):
+    reason: str
+    message: str
+
+
+class RepeatedChart(Exception):
+    """The index names a chart twice: it has to be read again, gathering such charts."""
+
+
+Entries = Iterator[tuple[str, Iterable[Any]]]
+
+
+class YamlReader:
+    """An index in YAML as (chart, versions); the parser's events are consumed here and nowhere kept."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._next: Callable[[], Event] = CParser(source).get_event
+        self._anchors: dict[str, tuple[Any, int]] = {}
+        self._nodes = 0
+
+    def charts(self) -> Entries:
+        """Raises SourceMalformed, LimitExceeded or yaml.YAMLError, at the place in the file where it goes wrong."""
+        seen: set[str] = set()
+        self._next()  # the stream's start
+        if type(self._next()) is StreamEndEvent:
+            raise SourceMalformed("the index is empty")
+        if type(self._next()) is not MappingStartEvent:
+            raise SourceMalformed("not a chart repository index: its top level is no mapping")
+        while type(event := self._next()) is not MappingEndEvent:
+            key = self._key(event)
+            seen.add(key)
+            if key == "entries":
+                yield from self._entries(self._next())
+            else:
+                self._nodes = 0
+                self._node(self._next(), 1)
+        if not seen & {"entries", "apiVersion"}:
+            raise SourceMalformed("not a chart repository index: it has neither `entries` nor `apiVersion`")
+        if type(event := self._next()) is not DocumentEndEvent:
+            raise SourceMalformed(f"line {event.start_mark.line + 1}: text after the index's end")
+
+    def _entries(self, event: Event) -> Entries:
+        if type(event) is not MappingStartEvent:
+            if type(event) is ScalarEvent and event.value in NULLS:
+                return
+            raise SourceMalformed(f"line {event.start_mark.line + 1}: `entries` is no mapping")
+        while type(event := self._next()) is not MappingEndEvent:
+            name = self._key(event)
+            event = self._next()
+            if type(event) is SequenceStartEvent:
+                versions = self._versions()
+                yield name, versions
+                for _ in versions:  # what the consumer left unread
+                    pass
+            else:
+                self._nodes = 0
+                self._node(event, 2)
+                yield name, []
+
+    def _versions(self) -> Iterator[Any]:
+        while type(event := self._next()) is not SequenceEndEvent:
+            self._nodes = 0
+            yield self._node(event, 3)
+
+    def _key(self, event: Event) -> str:
+        if type(event) is not ScalarEvent:
+            raise SourceMalformed(f"line {event.start_mark.line + 1}: a key that is no plain text")
+        return event.value
+
+    def _node(self, event: Event, level: int) -> Any:
+        """One value: text, None, list or dict."""
+        kind = type(event)
+        if kind is ScalarEvent:
+            return self._scalar(event)
+        if kind is AliasEvent:
+            return self._alias(event)
+        if level > MOST_LEVELS:
+            raise LimitExceeded(f"line {event.start_mark.line + 1}: more than {MOST_LEVELS} levels deep")
+        before = self._nodes
+        value: Any = {} if kind is MappingStartEvent else []
+        if event.anchor:  # pyright: ignore[reportAttributeAccessIssue]
+            self._anchors[event.anchor] = value, MOST_NODES  # pyright: ignore[reportAttributeAccessIssue]: until its size is known
+        (self._mapping if kind is MappingStartEvent else self._sequence)(value, level)
+        if event.anchor:  # pyright: ignore[reportAttributeAccessIssue]
+            self._anchors[event.anchor] = value, self._nodes - before + 1  # pyright: ignore[reportAttributeAccessIssue]
+        return value
+
+    def _mapping(self, value: dict[str, Any], level: int) -> None:
+        next_event, scalar, nodes = self._next, self._scalar, 0
+        merged: list[Any] = []
+        while (kind := type(event := next_event())) is not MappingEndEvent:
+            key = event.value if kind is ScalarEvent else str(self._node(event, level + 1))  # pyright: ignore[reportAttributeAccessIssue]
+            event = next_event()
+            item = scalar(event) if type(event) is ScalarEvent else self._node(event, level + 1)
+            nodes += 1
+            if key == "<<":
+                merged.extend(item if isinstance(item, list) else [item])
+            else:
+                value[key] = item
+        for other in merged:
+            for key, item in other.items() if isinstance(other, dict) else ():
+                value.setdefault(key, item)
+        self._count(nodes, event)
+
+    def _sequence(self, value: list[Any], level: int) -> None:
+        while type(event := self._next()) is not SequenceEndEvent:
+            value.append(self._node(event, level + 1))
+        self._count(len(value), event)
+
+    def _scalar(self, event: Any) -> str | None:
+        """A text, or None for a plain null; kept short, for it is called for nine events in ten."""
+        text = event.value
+        if len(text) < 5:
+            if text in NULLS and event.implicit[0]:
+                text = None
+        elif len(text) > MOST_SCALAR:
+            raise LimitExceeded(f"line {event.start_mark.line + 1}: a text of {len(text):,} characters, more than {MOST_SCALAR:,}")
+        if event.anchor:
+            self._anchors[event.anchor] = text, 1
+        return text
+
+    def _alias(self, event: Any) -> Any:
+        if event.anchor not in self._anchors:
+            raise SourceMalformed(f"line {event.start_mark.line + 1}: alias *{event.anchor} has no anchor")
+        value, size = self._anchors[event.anchor]
+        self._count(size, event)
+        return value
+
+    def _count(self, nodes: int, event: Any) -> None:
+        self._nodes += nodes
+        if self._nodes > MOST_NODES:
+            raise LimitExceeded(f"line {event.start_mark.line + 1}: an entry of more than {MOST_NODES:,} values, aliases expanded")
+
+
+class JsonIndex(msgspec.Struct):
+    """The frame of a JSON index; charts are decoded one by one."""
+
+    entries: dict[str, msgspec.Raw] | None = None
+    apiVersion: Any = None  # noqa: N815 - the file's own word
+
+
+def json_charts(index: JsonIndex) -> Entries:
+    """An index in JSON as (chart, versions), scalars as text, like the YAML reader's. Raises SourceMalformed or msgspec's errors."""
+    if index.entries is None and index.apiVersion is None:
+        raise SourceMalformed("not a chart repository index: it has neither `entries` nor `apiVersion`")
+    decoder = msgspec.json.Decoder(float_hook=str)
+    for name, raw in (index.entries or {}).items():
+        versions = decoder.decode(raw)
+        yield name, map(as_text, versions) if isinstance(versions, list) else ()
+
+
+def as_text(value: Any) -> Any:
+    """JSON's numbers and booleans as the text that YAML's reader would give."""
+    match value:
+        case dict():
+            return {key: as_text(item) for key, item in value.items()}
+        case list():
+            return [as_text(item) for item in value]
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case _:
+            return value
+
+
+def charts_of(file: BinaryIO) -> Entries:
+    """The reader that fits: JSON by its first byte, if it is JSON; else YAML."""
+    head = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n")
+    file.seek(0)
+    if not head:
+        raise SourceMalformed("the index is empty")
+    if head.startswith(b"<"):
+        raise SourceMalformed("an HTML or XML page came instead of an index: is this the repository's URL, or a login page?")
+    if head.startswith(b"{") and os.fstat(file.fileno()).st_size <= MOST_JSON:
+        try:
+            index = msgspec.json.decode(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), type=JsonIndex)
+        except msgspec.MsgspecError:
+            pass  # a flow mapping of YAML may begin like JSON
+        else:
+            yield from json_charts(index)
+            return
+    yield from YamlReader(file).charts()
+
+
+def gathered(charts: Entries, repeated: set[str]) -> Entries:
+    """The same charts, those of `repeated` joined to one each, at the end."""
+    parts: dict[str, list[Any]] = {}
+    for name, versions in charts:
+        if name in repeated:
+            parts.setdefault(name, []).extend(versions)
+        else:
+            yield name, versions
+    yield from parts.items()
+
+
+class Walk:
+    """One pass over an index, writing frames."""
+
+    def __init__(self, known: Mapping[str, bytes], write: Callable[[bytes, bytes], None]) -> None:
+        self._known, self._write = known, write
+        self._listed: set[str] = set()
+        self.repeated: set[str] = set()
+        self._rows = bytearray()
+        self._notes: list[Note] = []
+        self._notes_total = self._versions = self._charts = 0
+
+    def run(self, charts: Entries) -> None:
+        """Write the rows of what changed, then the notes and the end. Raises RepeatedChart once all names are known."""
+        for name, raw in charts:
+            if name in self._listed:
+                self.repeated.add(name)
+                self._note(Note(name[:MOST_NAME], "", "DuplicateChart", "the index names this chart more than once: its versions were joined"))
+            self._listed.add(name)
+            if not self.repeated:
+                self._chart(name, raw)
+        if self.repeated:
+            raise RepeatedChart
+        self._flush()
+        self._write(NOTES, msgspec.msgpack.encode(self._notes))
+        gone = sorted(self._known.keys() - self._listed)
+        self._write(END, msgspec.msgpack.encode(End(self._charts, self._versions, gone, self._notes_total)))
+
+    def remember(self, repeated: set[str]) -> None:
+        for name in sorted(repeated):
+            self._note(Note(name[:MOST_NAME], "", "DuplicateChart", "the index names this chart more than once: its versions were joined"))
+
+    def _chart(self, name: str, raw: Iterable[Any]) -> None:
+        if not name or len(name) > MOST_NAME or "\0" in name:
+            self._note(Note(name[:80].replace("\0", "␀"), "", "OddName", f"a chart's name must have 1 to {MOST_NAME} characters and no NUL"))
+            self._listed.discard(name)
+            return
+        entries, notes = read_chart(name, raw)
+        for note in notes:
+            self._note(note)
+        if not entries:
+            self._listed.discard(name)
+            return
+        self._charts += 1
+        self._versions += len(entries)
+        now = rollup(entries)
+        if self._known.get(name) != now:
+            self._rows += copy_rows(name, now, entries)
+            if len(self._rows) > BATCH:
+                self._flush()
+
+    def _note(self, note: Note) -> None:
+        self._notes_total += 1
+        if len(self._notes) < MOST_NOTES:
+            self._notes.append(note)
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._write(ROWS, bytes(self._rows))
+            self._rows.clear()
+
+
+def walk(file: BinaryIO, known: Mapping[str, bytes], write: Callable[[bytes, bytes], None]) -> None:
+    """Walk an index, again if it names a chart twice. Every failure of the file becomes a frame."""
+    try:
+        first = Walk(known, write)
+        try:
+            first.run(charts_of(file))
+        except RepeatedChart:
+            write(RESTART, b"")
+            file.seek(0)
+            second = Walk(known, write)
+            second.remember(first.repeated)
+            second.run(gathered(charts_of(file), first.repeated))
+    except SourceError as error:
+        _fail(write, "SourceMalformed", str(error))
+    except LimitExceeded as error:
+        _fail(write, "LimitExceeded", str(error))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}: " if mark else ""
+        _fail(write, "SourceMalformed", f"the index is not YAML: {place}{error.problem or error.context}")
+    except (yaml.YAMLError, msgspec.MsgspecError, UnicodeError, ValueError) as error:
+        _fail(write, "SourceMalformed", f"the index cannot be read: {str(error).splitlines()[0][:200]}")
+    except RecursionError:
+        _fail(write, "LimitExceeded", "the index is nested too deeply")
+    except MemoryError:
+        _fail(write, "LimitExceeded", f"reading the index takes more than {MOST_MEMORY // 2**20} MiB of memory")
+
+
+def _fail(write: Callable[[bytes, bytes], None], reason: str, message: str) -> None:
+    write(FAILURE, msgspec.msgpack.encode(Failure(reason, message)))
+
+
+def main() -> None:
+    """The process: limits first, then the walk."""
+    gc.disable()  # what is read is trees, freed by reference counts
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU, MOST_CPU))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with os.fdopen(int(sys.argv[1]), "rb") as handed:
+        known = msgspec.msgpack.decode(handed.read(), type=dict[str, bytes])
+    output = sys.stdout.buffer
+
+    def write(kind: bytes, payload: bytes) -> None:
+        output.write(HEADER.pack(kind, len(payload)))
+        output.write(payload)
+        output.flush()
+
+    with os.fdopen(0, "rb", buffering=1 << 18) as file:
+        walk(file, known, write)
+
+
+if __name__ == "__main__":
+    main()
