@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from sqlalchemy import Integer, Select, bindparam, func, or_, select, tuple_
+from sqlalchemy import cast as sql_cast
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 Row = Mapping[str, Any]
@@ -42,7 +43,7 @@ def listing(found: Statement, position: type[Position], *, descending: bool = Fa
     """The list of all rows of `found`; the columns of `position` must tell any two rows apart."""
     rows = found.subquery()
     sort = [rows.c[name] for name in position._fields]
-    after = [bindparam(f"after_{key.name}", type_=key.type) for key in sort]
+    after = [sql_cast(bindparam(f"after_{key.name}"), key.type) for key in sort]  # bytea would else be of unknown type
     beyond = tuple_(*sort) < tuple_(*after) if descending else tuple_(*sort) > tuple_(*after)
     order = [key.desc() for key in sort] if descending else sort
     part = select(rows).where(or_(after[0].is_(None), beyond)).order_by(*order).limit(bindparam("limit", type_=Integer()))

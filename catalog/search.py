@@ -208,7 +208,8 @@ _files_pending = (
 _ready = and_(func.coalesce(_finished.c.state == "done", False), schedules.c.problem_reason.is_(None), schedules.c.problem.is_(None))
 _found = select(
     *(repositories.c[name] for name in ("id", "namespace", "name", "type", "url", "charts", "versions", "body_sha256")),
-    *(schedules.c[name] for name in ("problem_reason", "problem", "next_due_at")),
+    *(schedules.c[name] for name in ("problem_reason", "problem")),
+    schedules.c.next_due_at.label("next_due"),
     *(_newest.c[name] for name in ("state", "phase")),
     *(_finished.c[name] for name in ("error_class", "error")),
     _finished.c.state.label("outcome"),
@@ -233,7 +234,7 @@ _PROBLEMS = select(source_problems).order_by(source_problems.c.source, source_pr
 _REQUEST_SYNC = select(func.chartfleet.request_sync(_given("namespace"), _given("name")))
 
 _each = _found.subquery()
-_syncing = or_(_each.c.state.in_(("queued", "sent", "running")), and_(_each.c.state.is_(None), _each.c.next_due_at.is_not(None)))
+_syncing = or_(_each.c.state.in_(("queued", "sent", "running")), and_(_each.c.state.is_(None), _each.c.next_due.is_not(None)))
 _TOTALS = select(
     func.count().label("repositories"),
     func.count().filter(_each.c.ready).label("ready"),
