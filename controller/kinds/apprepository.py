@@ -1,0 +1,124 @@
+"""kubeapps.com/v1alpha1 AppRepository → Desired, field by field as Kubeapps' CRD has them (contract 1); `suspend` is ours."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from catalog import schedule
+from catalog.model import FilterRule, Repository, RepositoryKey, SecretRef
+from controller.desired import Desired
+from controller.kinds.fields import Fields, InvalidDocument
+
+TYPES = ("helm", "oci")
+SPEC = (
+    "type", "url", "description", "auth", "dockerRegistrySecrets", "tlsInsecureSkipVerify", "passCredentials", "interval", "filterRule",
+    "ociRepositories", "resyncRequests", "syncJobPodTemplate", "suspend",
+)  # fmt: skip
+DEFAULT = schedule.Every(timedelta(minutes=10))
+NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+
+
+def parse(value: Mapping[str, Any], secret_hash: Callable[[str, str, str], str], source: str) -> Desired:
+    """Raises InvalidDocument. `secret_hash(namespace, name, key)` makes a rotated Secret a change."""
+    metadata, spec = Fields(value).inside("metadata"), Fields(value).inside("spec")
+    key = RepositoryKey(_name(metadata, "namespace", "default"), _name(metadata, "name"))
+    spec.only(*SPEC)
+    repository = _repository(key, spec)
+    when, reason, problem = _schedule(spec.text("interval", ""))
+    if refused := _refusal(repository):
+        reason, problem = "InvalidRepository", refused
+    secrets = [secret_hash(key.namespace, ref.name, ref.key) for ref in (repository.auth, repository.ca) if ref]
+    plain = spec.plain()
+    listing = {name: plain.get(name) for name in ("type", "url", "auth", "filterRule", "ociRepositories", "tlsInsecureSkipVerify")}
+    spec.number("resyncRequests")
+    return Desired(
+        repository=repository,
+        schedule=when,
+        fingerprint=fingerprint(plain, secrets),
+        listing_fingerprint=fingerprint(listing, secrets),
+        source=source,
+        suspended=spec.flag("suspend"),
+        problem_reason=reason,
+        problem=problem,
+    )
+
+
+def fingerprint(spec: Mapping[str, Any], secrets: list[str]) -> str:
+    """32 hexadecimal digits over what is asked for."""
+    text = json.dumps([spec, secrets], sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _repository(key: RepositoryKey, spec: Fields) -> Repository:
+    type_ = spec.text("type")
+    if type_ not in TYPES:
+        raise InvalidDocument(("spec", "type"), f"must be one of {', '.join(TYPES)}, not {type_[:40]!r}")
+    spec.inside("syncJobPodTemplate")
+    spec.texts("dockerRegistrySecrets")
+    repositories = ",".join(spec.texts("ociRepositories"))
+    return Repository(
+        key=key,
+        type=type_,
+        url=_url(spec.text("url").strip()),
+        auth=_secret(spec.inside("auth").inside("header")),
+        ca=_secret(spec.inside("auth").inside("customCA")),
+        filter=_filter(spec.inside("filterRule")),
+        verify_tls=not spec.flag("tlsInsecureSkipVerify"),
+        pass_credentials=spec.flag("passCredentials"),
+        options={"oci-repositories": repositories} if repositories else {},
+    )
+
+
+def _url(text: str) -> str:
+    """The URL; its text is in no message, since it may hold a password."""
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https", "oci") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable, parts = False, urlsplit("")
+    if "@" in parts.netloc:
+        raise InvalidDocument(
+            ("spec", "url"), "holds a user or password: put `Basic …` into a Secret and name it in spec.auth.header.secretKeyRef"
+        )
+    if not usable or not text.isprintable():
+        raise InvalidDocument(("spec", "url"), "must be a URL such as https://charts.example.com/stable")
+    return text
+
+
+def _secret(parent: Fields) -> SecretRef | None:
+    ref = parent.inside("secretKeyRef")
+    return SecretRef(ref.text("name"), ref.text("key")) if ref else None
+
+
+def _filter(rule: Fields) -> FilterRule | None:
+    jq = rule.text("jq", "")
+    variables = rule.inside("variables").plain()
+    return FilterRule(jq, {str(name): str(value) for name, value in variables.items()}) if jq else None
+
+
+def _schedule(interval: str) -> tuple[schedule.Schedule, str | None, str | None]:
+    """The schedule; like Kubeapps the default where the interval is none, but said."""
+    try:
+        return schedule.parse(interval), None, None
+    except ValueError as error:
+        return DEFAULT, "InvalidSchedule", f"spec.interval: {error}; every 10 minutes is used"
+
+
+def _refusal(repository: Repository) -> str | None:
+    """Why a repository of the right shape is still not synced."""
+    if repository.type == "oci":
+        return "spec.type oci is not supported yet: only helm repositories are synced"
+    if repository.filter:
+        return "spec.filterRule is not supported yet: nothing is synced, since charts would be shown that it excludes"
+    return None
+
+
+def _name(metadata: Fields, field: str, default: str | None = None) -> str:
+    text = metadata.text(field, default)
+    if not NAME.fullmatch(text):
+        raise InvalidDocument(("metadata", field), f"{text[:80]!r} is no Kubernetes name: lower-case letters, digits, '-' and '.'")
+    return text

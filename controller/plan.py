@@ -1,0 +1,61 @@
+"""Decide, then do: what is wanted against what was applied → actions. Pure; the shell around it applies them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from catalog.jobs import CleanUpRepository, SyncRepository, to_argv
+from catalog.model import RepositoryKey
+from catalog.runs import Applied
+from controller.desired import Desired
+
+
+@dataclass(frozen=True, slots=True)
+class EnsureSchedule:
+    """Let the repository be synced by its schedule, in this incarnation."""
+
+    desired: Desired
+    incarnation: str
+
+    @property
+    def key(self) -> RepositoryKey:
+        return self.desired.key
+
+    @property
+    def job(self) -> SyncRepository:
+        return SyncRepository(self.desired.repository, self.incarnation, self.desired.listing_fingerprint)
+
+
+@dataclass(frozen=True, slots=True)
+class RunNow:
+    """Sync once, as soon as there is room."""
+
+    key: RepositoryKey
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Drop the schedule, then clean up."""
+
+    job: CleanUpRepository
+
+    @property
+    def key(self) -> RepositoryKey:
+        return self.job.key
+
+
+Action = EnsureSchedule | RunNow | Remove
+
+
+def plan(desired: Desired, applied: Applied | None, new_incarnation: str) -> tuple[Action, ...]:
+    """A repository's actions: none when nothing differs, so that a restart writes nothing and starts nothing."""
+    ensure = EnsureSchedule(desired, applied.incarnation if applied else new_incarnation)
+    if applied and applied.fingerprint == desired.fingerprint and list(applied.argv) == to_argv(ensure.job) and applied.problem == desired.problem:
+        return ()
+    changed = applied is None or applied.fingerprint != desired.fingerprint
+    runnable = not desired.suspended and desired.problem_reason != "InvalidRepository"
+    return (ensure, RunNow(desired.key)) if changed and runnable else (ensure,)
+
+
+def plan_removals(gone: Mapping[RepositoryKey, Applied]) -> tuple[Action, ...]:
+    """The actions for repositories that nobody asks for any more."""
+    return tuple(Remove(CleanUpRepository(key, applied.incarnation)) for key, applied in sorted(gone.items()))
