@@ -100,9 +100,9 @@ def test_repositories_become_documents_that_the_controller_reads(helm: str, tmp_
     assert document.value["spec"] == REPOSITORY["spec"]
 
 
-def test_only_workers_see_the_repositories_logins(helm: str, tmp_path: Path) -> None:
+def test_logins_lie_beside_the_repositories_and_nowhere_else(helm: str, tmp_path: Path) -> None:
     found = pods(rendered(helm, {**SECRETS, "repositorySecrets": {"existingSecret": "logins"}}, tmp_path))
-    assert [name for name, pod in found.items() if "logins" in json.dumps(pod)] == ["worker"]
+    assert {name for name, pod in found.items() if "logins" in json.dumps(pod)} == {"controller", "worker"}
 
 
 def test_addresses_come_out_of_secrets_alone(helm: str, tmp_path: Path) -> None:

@@ -70,3 +70,15 @@ securityContext:
       name: {{ required "broker.existingSecret: name a Secret whose key holds the broker's URL" .Values.broker.existingSecret }}
       key: {{ .Values.broker.key }}
 {{- end -}}
+
+{{/* One directory of documents: the repositories and, beside them, the Secrets that they name. */}}
+{{- define "chartfleet.repositoriesVolume" -}}
+- name: repositories
+  projected:
+    defaultMode: 0440
+    sources:
+      - configMap: {name: {{ include "chartfleet.name" . }}-repositories}
+      {{- with .Values.repositorySecrets.existingSecret }}
+      - secret: {name: {{ . }}}
+      {{- end }}
+{{- end -}}
