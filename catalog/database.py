@@ -1,6 +1,6 @@
 """A connection to PostgreSQL, by psycopg alone: what a one-shot process can afford to import."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Literal
 
@@ -38,7 +38,7 @@ async def schema_revision(connection: AsyncConnection) -> str | None:
 
 
 @asynccontextmanager
-async def advisory_lock(connection: AsyncConnection, kind: int, number: int) -> AsyncIterator[bool]:
+async def advisory_lock(connection: AsyncConnection, kind: int, number: int) -> AsyncGenerator[bool]:
     """Try for a session lock; yields whether it was had. It dies with the connection."""
     async with connection.transaction():
         cursor = await connection.execute("select pg_try_advisory_lock(%s, %s)", (kind, number))

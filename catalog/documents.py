@@ -85,14 +85,14 @@ def _check_depth(text: str) -> None:
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MOST_LEVELS:
-            raise Unreadable(event.start_mark.line + 1, f"more than {MOST_LEVELS} levels deep")
+            raise Unreadable(event.start_mark.line + 1 if event.start_mark else 1, f"more than {MOST_LEVELS} levels deep")
 
 
 def _load(text: str) -> Iterator[Document]:
     loader = yaml.CSafeLoader(text)
     try:
         while loader.check_node():
-            node = loader.get_node()
+            node: Any = loader.get_node()
             value = loader.construct_document(node)
             if isinstance(value, dict) and value.get("kind") == "List" and isinstance(value.get("items"), list):
                 yield from _items(node, value["items"])
@@ -102,14 +102,14 @@ def _load(text: str) -> Iterator[Document]:
         loader.dispose()
 
 
-def _items(node: yaml.Node, values: list[Any]) -> Iterator[Document]:
+def _items(node: Any, values: list[Any]) -> Iterator[Document]:
     for key, child in node.value:
         if key.value == "items":
             for item, value in zip(child.value, values, strict=True):
                 yield Document(item.start_mark.line + 1, value, dict(_lines(item)))
 
 
-def _lines(node: yaml.Node, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
+def _lines(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
     if isinstance(node, yaml.MappingNode):
         for key, child in node.value:
             here = (*path, str(key.value))

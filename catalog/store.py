@@ -222,9 +222,7 @@ async def due_files(connection: AsyncConnection, repository: int, most: int) -> 
     w, v, c = t.file_work.c, t.chart_versions.c, t.charts.c
     query = (
         select(w.version_id, c.name, v.version, v.urls, w.digest, w.attempts)
-        .select_from(
-            t.file_work.join(t.chart_versions, v.id == w.version_id).join(t.charts, c.id == v.chart_id)
-        )
+        .select_from(t.file_work.join(t.chart_versions, v.id == w.version_id).join(t.charts, c.id == v.chart_id))
         .where(w.repository_id == repository, w.state == "pending", w.next_attempt_at <= func.now(), v.removed_at.is_(None))
         .order_by(w.attempts, w.next_attempt_at, w.version_id)
         .limit(most)
@@ -240,9 +238,7 @@ async def put_files(
         blobs = [{"sha256": sha256, "size": len(content), "content": content} for sha256, content in files.values()]
         await connection.execute(insert(t.blobs).on_conflict_do_nothing(), blobs)
     await connection.execute(delete(t.version_files).where(t.version_files.c.version_id == work.version_id))
-    rows = [
-        {"version_id": work.version_id, "namespace": namespace, "name": name, "sha256": sha256} for name, (sha256, _) in files.items()
-    ]
+    rows = [{"version_id": work.version_id, "namespace": namespace, "name": name, "sha256": sha256} for name, (sha256, _) in files.items()]
     if rows:
         await connection.execute(insert(t.version_files), rows)
     await connection.execute(
@@ -300,7 +296,7 @@ async def _blobs_of(connection: AsyncConnection, repository: int) -> list[bytes]
 
 async def _count_changes(connection: AsyncConnection) -> Counts:
     rows = await connection.execute(text("select change, count(*) from staged_changes group by change"))
-    by_change = {change: count for change, count in rows}
+    by_change = dict(rows.tuples().all())
     return Counts(
         added=by_change.get("added", 0) + by_change.get("reappeared", 0),
         changed=by_change.get("changed", 0),

@@ -3,6 +3,8 @@
 Row-level security, roles, functions and comments stand in the migrations alone.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -31,7 +33,7 @@ metadata = MetaData(schema="chartfleet")
 Time = TIMESTAMP(timezone=True)
 
 
-def _required(name: str, type_: TypeEngine[object], *more: SchemaItem, default: str | None = None) -> Column[object]:
+def _required(name: str, type_: TypeEngine[Any], *more: SchemaItem, default: str | None = None) -> Column[Any]:
     return Column(name, type_, *more, nullable=False, server_default=text(default) if default else None)
 
 

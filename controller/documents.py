@@ -1,4 +1,7 @@
-"""Texts of manifest files → what they ask for. Pure; a document that cannot be used is a problem with its file and line, and stops nothing."""
+"""Texts of manifest files → what they ask for. Pure.
+
+A document that cannot be used is a problem with its file and line, and stops nothing.
+"""
 
 import hashlib
 from collections.abc import Mapping

@@ -49,7 +49,12 @@ Action = EnsureSchedule | RunNow | Remove
 def plan(desired: Desired, applied: Applied | None, new_incarnation: str) -> tuple[Action, ...]:
     """A repository's actions: none when nothing differs, so that a restart writes nothing and starts nothing."""
     ensure = EnsureSchedule(desired, applied.incarnation if applied else new_incarnation)
-    if applied and applied.fingerprint == desired.fingerprint and list(applied.argv) == to_argv(ensure.job) and applied.problem == desired.problem:
+    if (
+        applied
+        and applied.fingerprint == desired.fingerprint
+        and list(applied.argv) == to_argv(ensure.job)
+        and applied.problem == desired.problem
+    ):
         return ()
     changed = applied is None or applied.fingerprint != desired.fingerprint
     runnable = not desired.suspended and desired.problem_reason != "InvalidRepository"

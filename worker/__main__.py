@@ -84,6 +84,7 @@ def main(argv: Sequence[str]) -> int:
                 return serve(Settings.from_env({}), rest)
             case ["schedule"]:
                 gc.enable()
+                set_up_logging("scheduler")
                 from worker.scheduler import main as schedule  # noqa: PLC0415
 
                 return schedule(Settings.from_env({}))

@@ -72,7 +72,7 @@ def create_app(settings: Settings) -> Celery:
 
     worker_process_init.connect(started, weak=False)
     worker_process_shutdown.connect(stopping, weak=False)
-    app.task(run_job, name=queues.TASK)
+    app.task(name=queues.TASK)(run_job)
     return app
 
 

@@ -98,7 +98,7 @@ async def _record(worker: Worker, job: FetchFiles, fetched: Sequence[Fetched]) -
 
 
 def backoff(attempts: int, error: CatalogError, chance: float) -> float:
-    """Seconds until the next attempt: a minute, doubled up to a day, what the remote asks for, a day when only a person can help; ± 20 %."""
+    """Seconds until the next attempt, ± 20 %: a minute, doubled up to a day; at least what the remote asks; a day if a person must help."""
     wait = min(DAY, 60.0 * 2**attempts) if error.transient else DAY
     return max(wait * (0.8 + 0.4 * chance), getattr(error, "retry_after", None) or 0.0)
 

@@ -4,9 +4,10 @@ Authorization goes to the repository's own scheme, host and port, anywhere else 
 drops it when a redirect leaves the origin. A URL is shown without its user, password and query, which may hold secrets.
 """
 
+import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,12 +15,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
 
-from catalog.errors import CatalogError, LimitExceeded, SourceRefused, SourceUnavailable
+from catalog.errors import LimitExceeded, SourceRefused, SourceUnavailable
 from catalog.model import Repository
 from catalog.report import Report
 
 MOST_REDIRECTS = 10
-LONGEST_TRANSFER = 900.0  # seconds for one body, however slowly it trickles
+LONGEST_TRANSFER = 600.0  # seconds for one response, however steadily it trickles
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +65,14 @@ class Remote:
     report: Report
 
     @asynccontextmanager
-    async def get(self, url: str, headers: Mapping[str, str] | None = None) -> AsyncIterator[Answer]:
+    async def get(self, url: str, headers: Mapping[str, str] | None = None) -> AsyncGenerator[Answer]:
         """GET `url`. Raises SourceUnavailable or SourceRefused, also while the body is read."""
         wanted = dict(headers or {})
         if self.credentials.authorization and may_authorize(self.repository, url):
             wanted["Authorization"] = self.credentials.authorization
         self.report.requests += 1
         with translated(url):
-            async with self.client.stream("GET", url, headers=wanted) as response:
+            async with asyncio.timeout(LONGEST_TRANSFER), self.client.stream("GET", url, headers=wanted) as response:
                 check_status(url, response)
                 try:
                     yield Answer(response, url)
@@ -93,7 +94,7 @@ class Http:
         self._shared: httpx2.AsyncClient | None = None
 
     @asynccontextmanager
-    async def remote(self, repository: Repository, credentials: Credentials, report: Report) -> AsyncIterator[Remote]:
+    async def remote(self, repository: Repository, credentials: Credentials, report: Report) -> AsyncGenerator[Remote]:
         if repository.verify_tls and not credentials.ca_pem:
             self._shared = self._shared or self._client(True)
             yield Remote(self._shared, repository, credentials, report)
@@ -152,23 +153,19 @@ def shown(url: str) -> str:
     return urlunsplit((parts.scheme, host, parts.path, "…" if parts.query else "", ""))
 
 
-class translated:
+@contextmanager
+def translated(url: str) -> Generator[None]:
     """Turn the library's errors into ours, keeping what a user can act on."""
-
-    def __init__(self, url: str) -> None:
-        self._url = shown(url)
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, CatalogError):
-            return
-        if isinstance(error, (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, httpx2.InvalidURL)):
-            raise SourceRefused(f"{self._url}: {_said(error)}") from None
-        if isinstance(error, httpx2.TimeoutException):
-            raise SourceUnavailable(f"{self._url}: no answer in time ({type(error).__name__})") from None
-        if isinstance(error, (httpx2.HTTPError, httpx2.StreamError, ssl.SSLError, OSError)):
-            raise SourceUnavailable(f"{self._url}: {_said(error)}") from None
+    try:
+        yield
+    except (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
+        raise SourceRefused(f"{shown(url)}: {_said(error)}") from None
+    except httpx2.TimeoutException as error:
+        raise SourceUnavailable(f"{shown(url)}: no answer in time ({type(error).__name__})") from None
+    except TimeoutError:
+        raise SourceUnavailable(f"{shown(url)}: the answer was not complete after {LONGEST_TRANSFER:.0f} s") from None
+    except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
+        raise SourceUnavailable(f"{shown(url)}: {_said(error)}") from None
 
 
 def check_status(url: str, response: httpx2.Response) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -39,7 +39,7 @@ class Worker:
         await self.connection.close()
 
     @asynccontextmanager
-    async def transaction(self) -> "AsyncIterator[CoreConnection]":
+    async def transaction(self) -> "AsyncGenerator[CoreConnection]":
         """One transaction for SQLAlchemy's statements, on the same connection."""
         if self._engine is None:
             from catalog.engine import engine_over  # noqa: PLC0415 - an unchanged run does without SQLAlchemy

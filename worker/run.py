@@ -1,6 +1,6 @@
 """The one door for every backend: a command in, a recorded run and its outcome out."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -141,7 +141,7 @@ async def _begin(worker: Worker, job: Job, run_id: int | None, repository: int |
 
 
 @asynccontextmanager
-async def failures(worker: Worker, number: int, repository: int | None, report: Report) -> AsyncIterator[list[CatalogError]]:
+async def failures(worker: Worker, number: int, repository: int | None, report: Report) -> AsyncGenerator[list[CatalogError]]:
     """Record what goes wrong inside as the run's failure; PostgreSQL's going away is the caller's."""
     failed: list[CatalogError] = []
     try:

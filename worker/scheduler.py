@@ -90,7 +90,7 @@ async def rounds(settings: Settings, engine: AsyncEngine, broker: Celery, stop: 
             _, unfinished = await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
             for task in unfinished:
                 task.cancel()
-            await asyncio.gather(*unfinished, return_exceptions=True)
+            await asyncio.wait(unfinished) if unfinished else None
 
 
 async def forget(engine: AsyncEngine) -> None:

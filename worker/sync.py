@@ -1,6 +1,6 @@
 """The story of a sync: ask whether anything changed; if so read the listing in a child and publish what differs, in one transaction."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from time import monotonic
 
@@ -20,7 +20,9 @@ async def sync(worker: Worker, job: SyncRepository, stored: Stored, run: int, re
     if open_listing is None:
         raise InvalidRepository(f"spec.type {job.repository.type!r} is not supported: one of {', '.join(SOURCES)}")
     if job.repository.filter:
-        raise InvalidRepository("spec.filterRule is not supported yet; without it charts would be shown that it excludes, so nothing is synced")
+        raise InvalidRepository(
+            "spec.filterRule is not supported yet; without it charts would be shown that it excludes, so nothing is synced"
+        )
     credentials = await credentials_for(job.repository, worker.settings)
     same = (stored.applied_fingerprint or "") == job.fingerprint  # a changed specification is read afresh
     async with worker.http.remote(job.repository, credentials, report) as remote:
@@ -47,7 +49,7 @@ async def _unchanged(worker: Worker, stored: Stored, run: int, report: Report) -
 
 
 @contextmanager
-def timed(report: Report, phase: str) -> Iterator[None]:
+def timed(report: Report, phase: str) -> Generator[None]:
     """Add what the block takes to the report, in milliseconds."""
     start = monotonic()
     try:

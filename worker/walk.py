@@ -18,11 +18,10 @@ from typing import Any, BinaryIO
 
 import msgspec
 import yaml
-from yaml.cyaml import CParser
+from yaml.cyaml import CParser  # pyright: ignore[reportAttributeAccessIssue] - its C half has no types
 from yaml.events import (
     AliasEvent,
     DocumentEndEvent,
-    Event,
     MappingEndEvent,
     MappingStartEvent,
     ScalarEvent,
@@ -74,7 +73,7 @@ class YamlReader:
     """An index in YAML as (chart, versions); the parser's events are consumed here and nowhere kept."""
 
     def __init__(self, source: BinaryIO) -> None:
-        self._next: Callable[[], Event] = CParser(source).get_event
+        self._next: Callable[[], Any] = CParser(source).get_event
         self._anchors: dict[str, tuple[Any, int]] = {}
         self._nodes = 0
 
@@ -96,13 +95,14 @@ class YamlReader:
                 self._node(self._next(), 1)
         if not seen & {"entries", "apiVersion"}:
             raise SourceMalformed("not a chart repository index: it has neither `entries` nor `apiVersion`")
-        if type(event := self._next()) is not DocumentEndEvent:
-            raise SourceMalformed(f"line {event.start_mark.line + 1}: text after the index's end")
+        end: Any = self._next()
+        if type(end) is not DocumentEndEvent:
+            raise SourceMalformed(f"line {end.start_mark.line + 1}: text after the index's end")
 
-    def _entries(self, event: Event) -> Entries:
+    def _entries(self, event: Any) -> Entries:
+        if isinstance(event, ScalarEvent) and event.value in NULLS:
+            return
         if type(event) is not MappingStartEvent:
-            if type(event) is ScalarEvent and event.value in NULLS:
-                return
             raise SourceMalformed(f"line {event.start_mark.line + 1}: `entries` is no mapping")
         while type(event := self._next()) is not MappingEndEvent:
             name = self._key(event)
@@ -122,12 +122,12 @@ class YamlReader:
             self._nodes = 0
             yield self._node(event, 3)
 
-    def _key(self, event: Event) -> str:
+    def _key(self, event: Any) -> str:
         if type(event) is not ScalarEvent:
             raise SourceMalformed(f"line {event.start_mark.line + 1}: a key that is no plain text")
         return event.value
 
-    def _node(self, event: Event, level: int) -> Any:
+    def _node(self, event: Any, level: int) -> Any:
         """One value: text, None, list or dict."""
         kind = type(event)
         if kind is ScalarEvent:
@@ -138,18 +138,18 @@ class YamlReader:
             raise LimitExceeded(f"line {event.start_mark.line + 1}: more than {MOST_LEVELS} levels deep")
         before = self._nodes
         value: Any = {} if kind is MappingStartEvent else []
-        if event.anchor:  # pyright: ignore[reportAttributeAccessIssue]
-            self._anchors[event.anchor] = value, MOST_NODES  # pyright: ignore[reportAttributeAccessIssue]: until its size is known
+        if event.anchor:
+            self._anchors[event.anchor] = value, MOST_NODES
         (self._mapping if kind is MappingStartEvent else self._sequence)(value, level)
-        if event.anchor:  # pyright: ignore[reportAttributeAccessIssue]
-            self._anchors[event.anchor] = value, self._nodes - before + 1  # pyright: ignore[reportAttributeAccessIssue]
+        if event.anchor:
+            self._anchors[event.anchor] = value, self._nodes - before + 1
         return value
 
     def _mapping(self, value: dict[str, Any], level: int) -> None:
         next_event, scalar, nodes = self._next, self._scalar, 0
         merged: list[Any] = []
         while (kind := type(event := next_event())) is not MappingEndEvent:
-            key = event.value if kind is ScalarEvent else str(self._node(event, level + 1))  # pyright: ignore[reportAttributeAccessIssue]
+            key = event.value if kind is ScalarEvent else str(self._node(event, level + 1))
             event = next_event()
             item = scalar(event) if type(event) is ScalarEvent else self._node(event, level + 1)
             nodes += 1
@@ -270,7 +270,9 @@ class Walk:
         for name, raw in charts:
             if name in self._listed:
                 self.repeated.add(name)
-                self._note(Note(name[:MOST_NAME], "", "DuplicateChart", "the index names this chart more than once: its versions were joined"))
+                self._note(
+                    Note(name[:MOST_NAME], "", "DuplicateChart", "the index names this chart more than once: its versions were joined")
+                )
             self._listed.add(name)
             if not self.repeated:
                 self._chart(name, raw)
@@ -283,11 +285,13 @@ class Walk:
 
     def remember(self, repeated: set[str]) -> None:
         for name in sorted(repeated):
-            self._note(Note(name[:MOST_NAME], "", "DuplicateChart", "the index names this chart more than once: its versions were joined"))
+            self._note(Note(name[:MOST_NAME], "", "DuplicateChart", "the index names this chart more than once: its versions are joined"))
 
     def _chart(self, name: str, raw: Iterable[Any]) -> None:
         if not name or len(name) > MOST_NAME or "\0" in name:
-            self._note(Note(name[:80].replace("\0", "␀"), "", "OddName", f"a chart's name must have 1 to {MOST_NAME} characters and no NUL"))
+            self._note(
+                Note(name[:80].replace("\0", "␀"), "", "OddName", f"a chart's name must have 1 to {MOST_NAME} characters and no NUL")
+            )
             self._listed.discard(name)
             return
         entries, notes = read_chart(name, raw)

@@ -47,7 +47,7 @@ def index_url(repository_url: str) -> str:
 
 
 def archive_url(repository_url: str, url: str) -> str:
-    """Helm's rule: an absolute url as it is; else under the repository's path, with the repository's query; a leading slash is the host's root."""
+    """Helm's rule: an absolute url as it is, else under the repository's path, its query kept; a leading slash is the host's root."""
     if urlsplit(url).scheme:
         return url
     scheme, host, path, query, _ = urlsplit(checked_url(repository_url))
@@ -68,7 +68,9 @@ def checked_url(text: str) -> str:
     if not usable or parts is None:
         raise InvalidRepository(f"spec.url {url.split('?')[0][:200]!r} is not a URL such as https://charts.example.com/stable")
     if "@" in parts.netloc:
-        raise InvalidRepository("spec.url holds a user or password: put `Basic …` into a Secret and name it in spec.auth.header.secretKeyRef")
+        raise InvalidRepository(
+            "spec.url holds a user or password: put `Basic …` into a Secret and name it in spec.auth.header.secretKeyRef"
+        )
     return url
 
 
