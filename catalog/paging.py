@@ -13,7 +13,7 @@ Statement = Select[*tuple[Any, ...]]
 Position = TypeVar("Position", bound=NamedTuple)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Slice(Generic[Position]):
     """Up to `limit` rows after a position (None: from the beginning)."""
 
@@ -21,7 +21,7 @@ class Slice(Generic[Position]):
     after: Position | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Page(Generic[Position]):
     """Rows of a list, the length of the whole list, and the position to go on from (None: this was the end)."""
 
@@ -30,7 +30,7 @@ class Page(Generic[Position]):
     next: Position | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Listing(Generic[Position]):
     """The two statements of a list, sorted by the columns that `position` names."""
 

@@ -33,15 +33,15 @@ class Cron:
 Schedule = Every | Cron
 
 
-def go_duration(text: str) -> timedelta:
-    """Go's time.ParseDuration; ValueError where Go errs."""
+def go_duration(text: str) -> float:
+    """Go's time.ParseDuration, in seconds; ValueError where Go errs."""
     sign, body = (-1, text[1:]) if text.startswith("-") else (1, text.removeprefix("+"))
     if body == "0":
-        return timedelta(0)
+        return 0.0
     parts = _PART.findall(body)
     if not parts or "".join(number + unit for number, unit in parts) != body:
         raise ValueError(f"{text!r} is neither a cron expression nor a duration such as 10m or 2h")
-    return sign * timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
+    return sign * sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
 def parse(interval: str) -> Schedule:
@@ -51,10 +51,10 @@ def parse(interval: str) -> Schedule:
         return Every(timedelta(minutes=10))
     if text.startswith("@") or len(text.split()) > 1:
         return Cron(_checked_cron(text))
-    period = go_duration(text)
-    if period <= timedelta(0) or period > LONGEST:
+    seconds = go_duration(text)
+    if not 0 < seconds <= LONGEST.total_seconds():
         raise ValueError(f"{text!r} must be a positive duration of at most {LONGEST.days} days")
-    return Every(max(period, SHORTEST))
+    return Every(max(timedelta(seconds=seconds), SHORTEST))
 
 
 def next_due(schedule: Schedule, name: str, after: datetime) -> datetime:
@@ -73,7 +73,7 @@ def cron_text(interval: str, default: str = DEFAULT_CRONTAB) -> str:
     if not text or (len(text.split()) > 1 or text.startswith("@")):
         return text or default
     try:
-        minutes = math.ceil(go_duration(text) / timedelta(minutes=1))
+        minutes = math.ceil(go_duration(text) / 60)
     except ValueError:
         return default
     hours, days = math.ceil(minutes / 60), math.ceil(math.ceil(minutes / 60) / 24)

@@ -100,7 +100,7 @@ class YamlReader:
             raise SourceMalformed(f"line {end.start_mark.line + 1}: text after the index's end")
 
     def _entries(self, event: Any) -> Entries:
-        if isinstance(event, ScalarEvent) and event.value in NULLS:
+        if getattr(event, "value", None) in NULLS:
             return
         if type(event) is not MappingStartEvent:
             raise SourceMalformed(f"line {event.start_mark.line + 1}: `entries` is no mapping")

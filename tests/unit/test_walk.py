@@ -1,0 +1,216 @@
+"""An index's bytes → rows, notes, or an error of the file."""
+
+import json
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from catalog.report import Note
+from tests.conftest import SHARED
+from tests.fakes.helm_repo import as_json, index
+from worker.walk import END, FAILURE, NOTES, RESTART, ROWS, End, Failure, walk
+
+ODD = SHARED / "data" / "odd"
+
+
+class Result:
+    """The frames of a walk, decoded."""
+
+    def __init__(self, data: bytes, known: dict[str, bytes] | None = None, path: Path | None = None) -> None:
+        frames: list[tuple[bytes, bytes]] = []
+        with path.open("rb") if path else tempfile.TemporaryFile() as file:
+            if not path:
+                file.write(data)
+                file.seek(0)
+            walk(file, known or {}, lambda kind, payload: frames.append((kind, payload)))
+        for place, (kind, _) in enumerate(frames):
+            if kind == RESTART:
+                frames = frames[place + 1 :]
+                break
+        lines = b"".join(payload for kind, payload in frames if kind == ROWS).decode().splitlines()
+        self.rows = [line.split("\t") for line in lines]
+        self.versions = [(row[0], row[3]) for row in self.rows]
+        self.rollups = {row[0]: bytes.fromhex(row[1].removeprefix("\\\\x")) for row in self.rows}
+        self.notes = [note for kind, payload in frames if kind == NOTES for note in msgspec.msgpack.decode(payload, type=list[Note])]
+        self.reasons = Counter(note.reason for note in self.notes)
+        self.end = next((msgspec.msgpack.decode(payload, type=End) for kind, payload in frames if kind == END), None)
+        self.failure = next((msgspec.msgpack.decode(payload, type=Failure) for kind, payload in frames if kind == FAILURE), None)
+
+
+# charts, versions, notes by reason; or the error and a word of its message
+ODD_FILES: dict[str, tuple[int, int, dict[str, int]] | tuple[str, str]] = {
+    "artifacthub-index.yaml": (1, 21, {}),
+    "bitnami-postgresql-ha-index.yaml": (1, 297, {}),
+    "brigade-conflict-markers-index.yaml": ("SourceMalformed", "line 7"),
+    "brigade-unquoted-timestamps-index.yaml": (6, 56, {}),
+    "charts-syncer-index-relative.yaml": (3, 16, {}),
+    "charts-syncer-index.yaml": (3, 16, {}),
+    "curity-duplicate-top-keys-index.yaml": (1, 67, {"DuplicateChart": 1}),
+    "flux-chartmuseum-index.json": (4, 5, {"NoUrl": 1}),
+    "flux-chartmuseum-index.yaml": (4, 5, {"NoUrl": 1}),
+    "gzip-file-index.yaml.gz": ("SourceMalformed", "control characters"),
+    "helm-apiversion-only-index.yaml": (0, 0, {}),
+    "helm-chartmuseum-index.yaml": (3, 4, {"NoUrl": 1}),
+    "helm-encoded-url-index.yaml": (1, 1, {}),
+    "helm-kubernetes-charts-index.yaml": (2, 3, {}),
+    "helm-local-empty-index.yaml": (0, 0, {}),
+    "helm-local-index-annotations.yaml": (3, 4, {"NoUrl": 1}),
+    "helm-local-index-unordered.yaml": (3, 4, {"NoUrl": 1}),
+    "helm-local-index.json": (3, 4, {"NoUrl": 1}),
+    "helm-local-index.yaml": (3, 4, {"NoUrl": 1}),
+    "helm-malformed-index.yaml": (1, 1, {}),
+    "helm-querystring-index.yaml": (1, 1, {}),
+    "helm-relative-index.yaml": (3, 3, {}),
+    "helm-relative-trailing-slash-index.yaml": (2, 2, {}),
+    "helm-server-index.yaml": (2, 3, {}),
+    "helm-test-name-index.yaml": (0, 0, {}),
+    "helm-testing-index.yaml": (2, 3, {}),
+    "ibm-community-index.yaml": (25, 69, {}),
+    "ibm-components-index.yaml": (88, 205, {}),
+    "jupyterhub-2020-06-index.yaml": (3, 584, {"OddVersion": 52}),
+    "keda-index.yaml": (3, 106, {}),
+    "keda-yaml-error-near-end-index.yaml": ("SourceMalformed", "line 893"),
+    "kubeapps-categories-index.yaml": (2, 2, {}),
+    "kubeapps-harbor-unified-index.yaml": (2, 3, {"NameDiffers": 1}),
+    "kubeapps-index-spaces.yaml": (0, 0, {"NoVersion": 4}),
+    "kubeapps-valid-index.yaml": (2, 3, {}),
+    "metrics-server-index.yaml": (1, 16, {}),
+    "neo4j-entry-without-version-index.yaml": (2, 15, {"NameDiffers": 6, "NoVersion": 1, "DuplicateVersion": 2}),
+    "neo4j-index.yaml": (2, 74, {"NameDiffers": 35, "DuplicateVersion": 2}),
+    "nicholaswilde-empty-index.yaml": ("SourceMalformed", "empty"),
+    "openshift-first-index.yaml": (0, 0, {}),
+}
+
+
+@pytest.mark.skipif(not ODD.is_dir(), reason="the collection of real odd indexes is not beside this checkout")
+def test_every_odd_index_has_an_expected_outcome() -> None:
+    assert set(ODD_FILES) == {path.name for path in ODD.iterdir()}
+
+
+@pytest.mark.skipif(not ODD.is_dir(), reason="the collection of real odd indexes is not beside this checkout")
+@pytest.mark.parametrize("name", ODD_FILES)
+def test_a_real_odd_index_ends_as_expected(name: str) -> None:
+    result, expected = Result(b"", path=ODD / name), ODD_FILES[name]
+    if isinstance(expected[0], str):
+        assert result.failure
+        assert result.failure.reason == expected[0]
+        assert str(expected[1]) in result.failure.message
+    else:
+        assert result.failure is None
+        assert result.end
+        assert (result.end.charts, result.end.versions, dict(result.reasons)) == expected
+
+
+DEEP = b"apiVersion: v1\nentries:\n  a:\n  - version: 1.0.0\n    x: " + b"[" * 30_000
+BOMB = b"entries:\n  a:\n  - version: 1.0.0\n    l0: &l0 [x, x, x, x, x, x, x, x, x, x]\n" + b"".join(
+    b"    l%d: &l%d [%s]\n" % (n, n, b", ".join([b"*l%d" % (n - 1)] * 10)) for n in range(1, 9)
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "said"),
+    [
+        (b"", "SourceMalformed", "empty"),
+        (b"  \n", "SourceMalformed", "empty"),
+        (b"<!DOCTYPE html><html><body>sign in</body></html>", "SourceMalformed", "HTML"),
+        (b"just words", "SourceMalformed", "no mapping"),
+        (b"- a\n- b\n", "SourceMalformed", "no mapping"),
+        (b"error: not found\n", "SourceMalformed", "neither"),
+        (b'{"error": "not found"}', "SourceMalformed", "neither"),
+        (b"apiVersion: v1\nentries: [1]\n", "SourceMalformed", "line 2"),
+        (b"apiVersion: v1\nentries:\n  a:\n  - version: '1.0.0\n", "SourceMalformed", "line"),
+        (b"entries:\n  a:\n  - version: 1.0.0\n    description: " + b"x" * 10_000_000 + b"\n", "LimitExceeded", "10,000,000"),
+        (DEEP, "LimitExceeded", "64 levels"),
+        (BOMB, "LimitExceeded", "aliases"),
+        (b"entries:\n  a: [{version: *nothing}]\n", "SourceMalformed", "alias"),
+        (b"entries:\n  \x01", "SourceMalformed", "cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_index_is_an_error_that_says_why(data: bytes, reason: str, said: str) -> None:
+    result = Result(data)
+    assert result.failure
+    assert (result.failure.reason, said in result.failure.message) == (reason, True), result.failure.message
+    assert result.end is None
+
+
+def test_a_bad_entry_is_a_note_and_the_rest_is_published() -> None:
+    data = index({"a": [{"version": "1.0.0"}, {"version": None}, {"version": "latest"}, {"version": "1.1.0", "urls": []}]})
+    data += b"" if data.endswith(b"\n") else b"\n"
+    data = data.replace(b"generated", b"#", 1)
+    result = Result(data)
+    assert sorted(result.versions) == [("a", "1.0.0"), ("a", "1.1.0")]
+    assert dict(result.reasons) == {"NoVersion": 1, "OddVersion": 1, "NoUrl": 1}
+
+
+def test_null_entries_texts_and_lists_in_a_charts_list_are_notes() -> None:
+    result = Result(b"entries:\n  a:\n  - null\n  - text\n  - [1]\n  - version: 1.0.0\n  b: null\n  c: {}\n")
+    assert result.versions == [("a", "1.0.0")]
+    assert result.reasons["NoEntry"] == 3
+
+
+def test_a_nul_is_left_out_and_said() -> None:
+    result = Result(b'entries:\n  a:\n  - version: 1.0.0\n    urls: [x]\n    description: "a\\0b"\n  "b\\0": [{version: 1.0.0}]\n')
+    assert result.versions == [("a", "1.0.0")]
+    assert json.loads(result.rows[0][-1])["description"] == "ab"
+    assert dict(result.reasons) == {"NulCharacter": 1, "OddName": 1}
+
+
+def test_of_a_duplicate_version_the_newest_created_is_kept_whatever_their_order() -> None:
+    old = {"version": "1.0.0", "created": "2020-01-01T00:00:00Z", "digest": "old"}
+    new = {"version": "1.0.0", "created": "2021-01-01T00:00:00Z", "digest": "new"}
+    for pair in ([old, new], [new, old]):
+        result = Result(index({"a": pair}))
+        assert [row[7] for row in result.rows] == ["new"]
+        assert result.reasons["DuplicateVersion"] == 1
+
+
+def test_scalars_stay_the_text_that_was_written() -> None:
+    result = Result(b"entries:\n  a:\n  - version: 1.10\n    appVersion: 0777\n    digest: 12e45678\n    x: [1.10, yes, 2020-01-01, ~]\n")
+    assert result.rows[0][3] == "1.10"
+    assert (result.rows[0][6], result.rows[0][7]) == ("0777", "12e45678")
+    assert json.loads(result.rows[0][-1])["x"] == ["1.10", "yes", "2020-01-01", None]
+
+
+@pytest.mark.parametrize(("text", "flag"), [("true", "t"), ("yes", "t"), ("on", "t"), ("false", "f"), ("", "f"), ("no", "f")])
+def test_deprecated_is_read_as_helm_reads_it(text: str, flag: str) -> None:
+    assert Result(b"entries:\n  a:\n  - version: 1.0.0\n    deprecated: %s\n" % text.encode()).rows[0][9] == flag
+
+
+def test_json_and_yaml_of_the_same_index_give_the_same_rows() -> None:
+    data = index({"a": [{"version": "1.0.0", "keywords": ["x"], "deprecated": True}, {"version": "2.0.0", "maintainers": [{"name": "n"}]}]})
+    assert Result(as_json(data)).rows == Result(data).rows
+
+
+def test_an_equal_rollup_gives_no_rows_and_created_does_not_count() -> None:
+    before = index({"a": [{"version": "1.0.0"}], "b": [{"version": "1.0.0"}]})
+    known = Result(before).rollups
+    again = Result(before.replace(b"2024-01-02", b"2025-05-05"), known)
+    assert again.rows == []
+    assert again.end == End(2, 2, [], 0)
+    changed = Result(index({"a": [{"version": "1.0.0", "digest": "sha256:1"}]}), known)
+    assert changed.versions == [("a", "1.0.0")]
+    assert changed.end
+    assert changed.end.gone == ["b"]
+
+
+def test_the_order_of_an_index_does_not_matter() -> None:
+    one, two = {"version": "1.0.0"}, {"version": "1.10.0"}
+    assert Result(index({"a": [one, two]})).rollups == Result(index({"a": [two, one]})).rollups
+    assert [row[3] for row in Result(index({"a": [one, two]})).rows] == ["1.10.0", "1.0.0"]
+    assert [row[2] for row in Result(index({"a": [one, two]})).rows] == ["t", "f"]
+
+
+def test_merge_keys_and_anchors_are_understood() -> None:
+    data = b"base: &base {description: shared, home: h}\nentries:\n  a:\n  - <<: *base\n    version: 1.0.0\n    home: own\n"
+    metadata = json.loads(Result(data).rows[0][-1])
+    assert (metadata["description"], metadata["home"]) == ("shared", "own")
+
+
+def test_copy_text_is_escaped() -> None:
+    nasty = 'tab\t back\\slash "quote" new\nline {brace},'
+    [row] = Result(index({"a": [{"version": "1.0.0", "appVersion": nasty, "urls": [nasty], "description": nasty}]})).rows
+    assert len(row) == 12
+    assert row[6] == 'tab\\t back\\\\slash "quote" new\\nline {brace},'
