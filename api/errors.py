@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, NamedTuple
 
+import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
@@ -71,6 +72,8 @@ def answer_errors(app: FastAPI) -> None:
 
 async def _answer(request: Request, error: Exception) -> Response:
     status, reason, message, headers = failure(error)
+    if status >= 500:
+        structlog.get_logger().warning(message, action="answer", reason=reason, method=request.method, path=request.url.path)
     body = ErrorBody(error=ErrorDetail(reason=reason, message=message))
     # HEADERS here too: what nobody foresaw is answered outside all middleware.
     return Response(body.model_dump_json(), status, {**headers, **HEADERS}, "application/json")

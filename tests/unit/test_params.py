@@ -66,7 +66,9 @@ def test_no_cursor_is_the_beginning() -> None:
     assert position_of("", ChartPosition) is None
 
 
-@pytest.mark.parametrize("written", [b"", b"null", b"{}", b"[]", b"[1]", b'["a"]', b'["a",1]', b'["a","b","c"]', b'["\\ud800","b"]', b"\xff"])
+@pytest.mark.parametrize(
+    "written", [b"", b"null", b"{}", b"[]", b"[1]", b'["a"]', b'["a",1]', b'["a","b","c"]', b'["\\ud800","b"]', b"\xff"]
+)
 def test_a_cursor_of_another_shape_is_refused(written: bytes) -> None:
     with pytest.raises(BadCursor, match="begin without a cursor"):
         position_of(base64.urlsafe_b64encode(written).decode() or "=", RepositoryPosition)

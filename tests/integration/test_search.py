@@ -1,0 +1,284 @@
+"""The statements of catalog.search, as the API's role, on real rows."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from api.params import tsquery_text
+from catalog import search
+from catalog.engine import pooled_engine
+from catalog.errors import StoreUnavailable
+from catalog.model import RepositoryKey
+from catalog.paging import Slice
+from catalog.search import ChartKey, ChartPosition, ChartQuery, InvalidQuery, VersionPosition
+from tests.conftest import Database
+from tests.integration.rows import Rows
+
+ALL = ("*",)
+FIRST: Slice[Any] = Slice(50)
+
+
+@pytest.fixture
+def rows(database: Database) -> Iterator[Rows]:
+    rows = Rows(database)
+    yield rows
+    rows.connection.close()
+
+
+@pytest.fixture
+async def engine(database: Database) -> AsyncIterator[AsyncEngine]:
+    engine = pooled_engine(database.reader, "chartfleet_reader", "tests")
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    async with search.seeing(engine, ALL) as connection:
+        yield connection
+
+
+async def names(connection: AsyncConnection, typed: str | None = None, **filters: str) -> list[str]:
+    found = await search.search_charts(connection, ChartQuery(tsquery_text(typed), **filters), FIRST)
+    assert found.total == len(found.rows)
+    return [row["name"] for row in found.rows]
+
+
+@pytest.mark.parametrize("typed", ["home-assistant", "home assist", "assistant", "HOME", "home-assistant:", "'home'"])
+async def test_a_name_with_a_hyphen_is_found_by_each_way_to_type_it(rows: Rows, connection: AsyncConnection, typed: str) -> None:
+    repository = rows.repository("k8s-at-home")
+    rows.chart(repository, "home-assistant")
+    rows.chart(repository, "plex")
+    assert await names(connection, typed) == ["home-assistant"]
+
+
+async def test_a_name_counts_more_than_a_keyword_and_a_keyword_more_than_a_description(rows: Rows, connection: AsyncConnection) -> None:
+    repository = rows.repository("bitnami")
+    rows.chart(repository, "a", description="a database such as postgresql")
+    rows.chart(repository, "b", keywords=["postgresql"])
+    rows.chart(repository, "postgresql", description="")
+    assert await names(connection, "postgres") == ["postgresql", "b", "a"]
+
+
+async def test_every_word_must_be_found(rows: Rows, connection: AsyncConnection) -> None:
+    repository = rows.repository("bitnami")
+    rows.chart(repository, "wordpress", description="with a database")
+    rows.chart(repository, "drupal", description="with a database")
+    assert await names(connection, "wordpress database") == ["wordpress"]
+
+
+@pytest.mark.parametrize(
+    "typed", ["'", ":*", "&|!", "\\", "🚀", "<->", "( ", "a' | 'b", "!x", "\0", "🚀 🚀", "%_", "x" * 10_000, "zzz " * 2_000, "'\\''"]
+)
+async def test_whatever_is_typed_is_a_search(rows: Rows, connection: AsyncConnection, typed: str) -> None:
+    rows.chart(rows.repository("bitnami"), "wordpress")
+    assert await names(connection, typed) == []
+
+
+async def test_charts_are_filtered_by_namespace_and_repository(rows: Rows, connection: AsyncConnection) -> None:
+    for namespace in ("default", "team"):
+        for name in ("one", "two"):
+            repository = rows.repository(name, namespace)
+            rows.chart(repository, f"{namespace}-{name}", namespace=namespace)
+    assert await names(connection) == ["default-one", "default-two", "team-one", "team-two"]
+    assert await names(connection, namespace="team") == ["team-one", "team-two"]
+    assert await names(connection, repository="one") == ["default-one", "team-one"]
+    assert await names(connection, "team", namespace="team", repository="two") == ["team-two"]
+    assert await names(connection, namespace="' or true --") == []
+
+
+async def test_what_was_removed_is_nowhere(rows: Rows, connection: AsyncConnection) -> None:
+    repository = rows.repository("bitnami")
+    rows.chart(repository, "gone", removed_at="now")
+    rows.chart(repository, "here", ["2.0.0", "1.0.0"])
+    rows.connection.execute("update chartfleet.chart_versions set removed_at = now() where version = '1.0.0'")
+    assert await names(connection) == ["here"]
+    assert await names(connection, "gone") == []
+    assert await search.chart(connection, ChartKey("default", "bitnami", "gone")) is None
+    assert (await search.versions_of(connection, ChartKey("default", "bitnami", "here"), FIRST)).total == 1
+    assert await search.chart_version(connection, ChartKey("default", "bitnami", "here"), "1.0.0") is None
+
+
+@pytest.mark.parametrize("typed", [None, "same"])
+async def test_paging_visits_every_chart_once_also_among_equal_ranks(rows: Rows, connection: AsyncConnection, typed: str | None) -> None:
+    expected: set[tuple[str, str, str]] = set()
+    for namespace in ("a", "b"):
+        for repository in ("x", "y"):
+            number = rows.repository(repository, namespace)
+            for name in ("same", "same-too", "Same", "sämé same"):
+                rows.chart(number, name, namespace=namespace, description="all the same")
+                expected.add((namespace, repository, name))
+    seen, after = list[tuple[str, str, str]](), None
+    while True:
+        page = await search.search_charts(connection, ChartQuery(tsquery_text(typed)), Slice(3, after))
+        assert page.total == len(expected)
+        seen += [(row["namespace"], row["repository"], row["name"]) for row in page.rows]
+        if (after := page.next) is None:
+            break
+    assert len(seen) == len(expected)
+    assert set(seen) == expected
+
+
+async def test_a_page_goes_on_where_the_last_one_ended_while_rows_come_and_go(rows: Rows, connection: AsyncConnection) -> None:
+    repository = rows.repository("bitnami")
+    for name in "bdfh":
+        rows.chart(repository, name)
+    first = await search.search_charts(connection, ChartQuery(), Slice(2))
+    rows.chart(repository, "a")
+    rows.connection.execute("delete from chartfleet.charts where name = 'd'")
+    second = await search.search_charts(connection, ChartQuery(), Slice(2, first.next))
+    assert [row["name"] for row in (*first.rows, *second.rows)] == ["b", "d", "f", "h"]
+    assert second.next is None
+
+
+async def test_versions_come_in_helms_order_and_are_paged_in_it(rows: Rows, connection: AsyncConnection) -> None:
+    versions = ["10.0.0", "9.0.0", "9.0.0-rc.10", "9.0.0-rc.2", "1.2.0+b", "1.2.0+a", "0.1.0"]
+    rows.chart(rows.repository("bitnami"), "wordpress", versions)
+    seen, after = list[str](), None
+    while True:
+        page = await search.versions_of(connection, ChartKey("default", "bitnami", "wordpress"), Slice[VersionPosition](2, after))
+        seen += [row["version"] for row in page.rows]
+        if (after := page.next) is None:
+            break
+    assert seen == versions
+
+
+async def test_namespaces_are_kept_apart(rows: Rows, engine: AsyncEngine) -> None:
+    for namespace in ("a", "b"):
+        repository = rows.repository("repo", namespace)
+        version = rows.chart(repository, "secret", namespace=namespace)
+        rows.file(version, "README.md", f"of {namespace}".encode(), namespace)
+        rows.run(repository, "done", namespace=namespace)
+        rows.schedule(repository, namespace)
+        rows.insert(
+            "source_problems", source="directory:/m", file=f"{namespace}.yaml", line=1, namespace=namespace, name="x", message="wrong"
+        )
+    async with search.seeing(engine, ("a",)) as connection:
+        assert [row["namespace"] for row in (await search.search_charts(connection, ChartQuery(), FIRST)).rows] == ["a"]
+        assert [row["namespace"] for row in (await search.search_charts(connection, ChartQuery("secret:*"), FIRST)).rows] == ["a"]
+        assert [row["namespace"] for row in (await search.list_repositories(connection, FIRST)).rows] == ["a"]
+        assert [row["file"] for row in await search.problems(connection)] == ["a.yaml"]
+        assert (await search.totals(connection))["repositories"] == 1
+        hidden = ChartKey("b", "repo", "secret")
+        assert await search.chart(connection, hidden) is None
+        assert await search.chart_version(connection, hidden, "1.0.0") is None
+        assert await search.version_file(connection, hidden, "1.0.0", "README.md") is None
+        assert (await search.versions_of(connection, hidden, FIRST)).total == 0
+        assert await search.repository(connection, RepositoryKey("b", "repo")) is None
+        assert await search.request_sync(connection, RepositoryKey("b", "repo")) is None
+        assert await search.request_sync(connection, RepositoryKey("a", "repo")) is not None
+        blobs = await connection.exec_driver_sql("select convert_from(content, 'UTF8') from chartfleet.blobs")
+        assert blobs.scalars().all() == ["of a"]
+        matches = await connection.exec_driver_sql("select count(*) from chartfleet.matching_charts('secret:*')")
+        assert matches.scalar_one() == 1
+
+
+@pytest.mark.parametrize("namespaces", [(), ("",), ("c",)])
+async def test_who_may_see_nothing_sees_nothing(rows: Rows, engine: AsyncEngine, namespaces: tuple[str, ...]) -> None:
+    rows.chart(rows.repository("repo"), "chart")
+    async with search.seeing(engine, namespaces) as connection:
+        assert await names(connection) == []
+        assert await names(connection, "chart") == []
+
+
+async def test_the_next_transaction_of_a_connection_begins_blind(rows: Rows, engine: AsyncEngine) -> None:
+    rows.chart(rows.repository("repo"), "chart")
+    async with search.seeing(engine, ALL) as connection:
+        assert await names(connection) == ["chart"]
+    async with engine.begin() as connection:
+        assert await names(connection) == []
+
+
+async def status(connection: AsyncConnection, name: str = "repo") -> dict[str, Any]:
+    row = await search.repository(connection, RepositoryKey("default", name))
+    assert row is not None
+    return dict(row)
+
+
+async def test_a_repository_is_ready_while_its_newest_finished_sync_is_done(rows: Rows, connection: AsyncConnection) -> None:
+    repository = rows.repository("repo")
+    assert (await status(connection))["ready"] is False
+    rows.run(repository, "done", finished_at="2026-01-01Z", notes="[]", notes_total=7)
+    rows.run(repository, "done", finished_at="2026-01-02Z")
+    rows.run(repository, "failed", job="files")
+    rows.run(repository, "running", phase="read")
+    found = await status(connection)
+    assert (found["ready"], found["state"], found["phase"], found["notes_total"]) == (True, "running", "read", 7)
+    assert found["last_sync"] == found["last_success"]
+    rows.run(repository, "failed", finished_at="2026-01-03Z", error_class="SourceRefused", error="403")
+    found = await status(connection)
+    assert (found["ready"], found["error_class"], found["last_sync"].day, found["last_success"].day) == (False, "SourceRefused", 3, 2)
+
+
+async def test_a_problem_of_the_schedule_makes_a_repository_unready(rows: Rows, connection: AsyncConnection) -> None:
+    repository = rows.repository("repo")
+    rows.run(repository, "done")
+    rows.schedule(repository, problem_reason="WaitingForSecret", problem="waiting for Secret default/token (key password)")
+    found = await status(connection)
+    assert (found["ready"], found["problem_reason"]) == (False, "WaitingForSecret")
+
+
+async def test_totals_count_repositories_charts_and_work(rows: Rows, connection: AsyncConnection) -> None:
+    assert (await search.totals(connection))["oldest_success"] is None
+    done = rows.repository("done", charts=3, versions=30)
+    rows.run(done, "done", finished_at="2020-01-01Z")
+    version = rows.chart(done, "chart")
+    rows.insert("file_work", version_id=version, namespace="default", repository_id=done)
+    rows.run(rows.repository("running", charts=1, versions=2), "running")
+    rows.schedule(rows.repository("due"), next_due_at="now")
+    rows.schedule(rows.repository("suspended"))
+    found = await search.totals(connection)
+    assert found["oldest_success"] > 5 * 365 * 86_400
+    counts = {name: found[name] for name in ("repositories", "ready", "syncing", "charts", "versions", "files_pending")}
+    assert counts == {"repositories": 4, "ready": 1, "syncing": 2, "charts": 4, "versions": 32, "files_pending": 1}
+
+
+async def test_the_search_goes_by_the_index_of_words(rows: Rows, database: Database) -> None:
+    rows.repository("big")
+    rows.connection.execute(
+        "insert into chartfleet.charts (repository_id, namespace, name, rollup, version, description, versions)"
+        " select id, namespace, 'chart-' || n, '', '1.0.0', 'number ' || n, 1 from chartfleet.repositories, generate_series(1, 10000) n"
+    )
+    plans = list[str]()
+    with psycopg.connect(database.admin, autocommit=True) as connection:
+        connection.execute("vacuum analyze chartfleet.charts")
+        connection.add_notice_handler(lambda notice: plans.append(notice.message_primary or ""))
+        connection.execute("load 'auto_explain'")
+        for name, value in (
+            ("auto_explain.log_min_duration", "0"),
+            ("auto_explain.log_nested_statements", "on"),
+            ("client_min_messages", "log"),
+        ):
+            connection.execute("select set_config(%s, %s, false)", (name, value))
+        connection.execute("set role chartfleet_reader")
+        connection.execute("select set_config('chartfleet.namespaces', 'default', false)")
+        assert connection.execute("select count(*) from chartfleet.matching_charts('4711:*')").fetchone() == (1,)
+    assert any("Bitmap Index Scan on charts_words" in plan for plan in plans), plans
+
+
+async def test_what_postgresql_cannot_hold_is_an_invalid_query(engine: AsyncEngine) -> None:
+    with pytest.raises(InvalidQuery, match="NUL"):
+        async with search.seeing(engine, ALL) as connection:
+            await search.search_charts(connection, ChartQuery(namespace="a\0b"), FIRST)
+    with pytest.raises(InvalidQuery):
+        async with search.seeing(engine, ALL) as connection:
+            await search.search_charts(connection, ChartQuery(), Slice(50, ChartPosition(0, "", "", "", 2**70)))
+
+
+async def test_a_database_that_is_away_is_named(new_database: Callable[[], Database]) -> None:
+    database = new_database()
+    engine = pooled_engine(f"postgresql://chartfleet_reader@/absent?host={database.sockets}", "chartfleet_reader", "tests")
+    with pytest.raises(StoreUnavailable):
+        async with search.seeing(engine, ALL):
+            pass
+
+
+async def test_a_connection_that_was_cut_between_requests_is_replaced(rows: Rows, database: Database, engine: AsyncEngine) -> None:
+    rows.chart(rows.repository("repo"), "chart")
+    for _ in range(2):
+        async with search.seeing(engine, ALL) as connection:
+            assert await names(connection) == ["chart"]
+        database.rows("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'chartfleet tests'")
