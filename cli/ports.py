@@ -6,7 +6,7 @@ HOST = "127.0.0.1"
 
 
 class Claims:
-    """Ports that this process has claimed among all instances of the machine, until it ends.
+    """Ports that this process has claimed among all instances of the machine, until `close` or its end.
 
     A claim is an abstract socket by the port's name: no file, gone with the process, and in the same network namespace as the port.
     """
@@ -37,6 +37,10 @@ class Claims:
         while not self.take(port := _any_free()):
             pass
         return port
+
+    def close(self) -> None:
+        while self._held:
+            self._held.popitem()[1].close()
 
 
 def _is_free(port: int) -> bool:

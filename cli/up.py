@@ -45,8 +45,8 @@ def run(wishes: Wishes) -> None:
             _say(f"ended what an earlier start had left: {', '.join(ended)}")
         try:
             Instance(wishes, state, interrupts).run()
-        except Interrupted as wish:
-            _say(f"{wish.signal.name}: stopped")
+        except Interrupted:
+            _say("stopped")
         except ServerError as error:
             raise Failure(Exit.NOT_STARTED, str(error)) from None
         finally:
@@ -70,6 +70,9 @@ class Instance:
         try:
             self._start_all()
             self._watch()
+        except Interrupted as wish:
+            _say(f"{wish.signal.name}: stopping")
+            raise
         finally:
             self._supervisor.stop()
             if not self._sockets.is_relative_to(self._state):

@@ -1,0 +1,278 @@
+"""The command line: what it prints, what it asks for, and how it says that something is wrong."""
+
+import io
+import json
+import os
+import tarfile
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from cli import instances, output, sample
+from cli.__main__ import main
+from cli.failures import Exit, Failure
+from cli.instances import Process, Record
+from cli.ports import Claims
+from cli.progress import changes, is_busy, line, problem
+from cli.schema import normalised
+from cli.supervisor import backoff
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+EVIL = "\x1b[2Jred\x07 \u202egpj.exe\x9b31m\ud800"
+
+
+def repository(**fields: Any) -> dict[str, Any]:
+    """A repository as the API gives it."""
+    plain: dict[str, Any] = {
+        "namespace": "default", "name": "eks", "type": "helm", "url": "https://example.com", "charts": 21, "versions": 1449,
+        "ready": True, "reason": "Synced", "message": "in step with its upstream", "last_sync": None,
+        "last_success": None, "revision": None,
+        "state": "done", "phase": None, "notes_total": None, "files_pending": 0, "next_due": "2026-11-21T12:10:00Z",
+    }  # fmt: skip
+    return {**plain, **fields}
+
+
+def chart(name: str, **fields: Any) -> dict[str, Any]:
+    plain = {"namespace": "default", "repository": "eks", "name": name, "version": "1.0.0", "app_version": None, "description": None}
+    return {**plain, **fields}
+
+
+@contextmanager
+def api(answers: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """An API of canned answers by path, whose lists come in pages of two; yields its address and the requests it got."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(f"{self.command} {self.path}")
+            address = urlsplit(self.path)
+            answer = answers.get(address.path)
+            if isinstance(answer, list):
+                begin = int(parse_qs(address.query).get("cursor", ["0"])[0])
+                following = str(begin + 2) if begin + 2 < len(answer) else None
+                answer = {"items": answer[begin : begin + 2], "total": len(answer), "next": following}
+            missing = {"error": {"reason": "NotFound", "message": "there is no such thing"}}
+            body = answer.encode() if isinstance(answer, str) else json.dumps(missing if answer is None else answer).encode()
+            self.send_response(404 if answer is None else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *args: Any) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+def run(url: str, *words: str) -> Result:
+    return CliRunner().invoke(main, words, env={"CHARTFLEET_API_URL": url, "CHARTFLEET_STATE": ""})
+
+
+def test_json_is_the_items_of_all_pages_and_nothing_else() -> None:
+    charts = [chart(f"c{number}") for number in range(5)]
+    with api({"/api/v1/charts": charts}) as (url, asked):
+        found = run(url, "search", "home", "assistant", "-o", "json")
+    assert (found.exit_code, json.loads(found.stdout), found.stderr) == (0, charts, "")
+    assert asked[0] == "GET /api/v1/charts?limit=200&q=home+assistant"
+    assert len(asked) == 3
+
+
+def test_a_limit_ends_the_paging() -> None:
+    with api({"/api/v1/charts": [chart(f"c{number}") for number in range(9)]}) as (url, asked):
+        found = run(url, "search", "--limit", "3", "-o", "yaml")
+    assert [item["name"] for item in yaml.safe_load(found.stdout)] == ["c0", "c1", "c2"]
+    assert len(asked) == 2
+
+
+def test_a_table_shows_names_that_show_understands_and_namespaces_only_when_there_are_others() -> None:
+    with api({"/api/v1/charts": [chart("a"), chart("b")]}) as (url, _):
+        assert run(url, "search").stdout.splitlines()[1].split() == ["eks/a", "1.0.0"]
+    with api({"/api/v1/charts": [chart("a"), chart("b", namespace="team")]}) as (url, _):
+        assert run(url, "search").stdout.splitlines()[2].split() == ["team", "eks/b", "1.0.0"]
+
+
+@pytest.mark.parametrize("form", ["table", "json", "yaml"])
+def test_what_a_repository_wrote_cannot_steer_the_terminal(form: str) -> None:
+    with api({"/api/v1/charts": [chart(EVIL, description=EVIL)]}) as (url, _):
+        found = run(url, "search", "-o", form)
+    assert found.exit_code == 0
+    assert not set(EVIL) & set("\x1b\x07\u202e\x9b\ud800") & set(found.stdout)
+    assert "gpj.exe" in found.stdout
+
+
+def test_json_keeps_what_it_escapes() -> None:
+    assert json.loads(output.dumped([EVIL], "json")) == [EVIL]
+
+
+def test_a_slash_in_a_charts_name_travels_as_part_of_the_name() -> None:
+    with api({"/api/v1/charts/team/eks/a%2Fb/versions/1.0%2B2/readme": "# hello\n"}) as (url, _):
+        assert run(url, "show", "eks/a/b", "readme", "--version", "1.0+2", "-n", "team").stdout == "# hello\n"
+
+
+def test_the_api_says_what_is_not_there() -> None:
+    with api({}) as (url, _):
+        found = run(url, "repo", "status", "absent")
+    assert (found.exit_code, found.stdout, found.stderr) == (Exit.FAILED, "", "Error: there is no such thing (NotFound)\n")
+
+
+@pytest.mark.parametrize("words", [("show", "no-slash"), ("search", "--limit", "0"), ("search", "-o", "xml"), ("repo", "resync")])
+def test_wrong_usage_is_two(words: tuple[str, ...]) -> None:
+    assert run("http://127.0.0.1:1", *words).exit_code == Exit.USAGE
+
+
+def test_no_api_is_three_and_says_what_to_do() -> None:
+    found = run("http://127.0.0.1:1", "search")
+    assert (found.exit_code, "Start one with `chartfleet up`" in found.stderr) == (Exit.UNREACHABLE, True)
+
+
+def test_something_else_on_the_port_is_not_taken_for_an_api() -> None:
+    with api({"/api/v1/charts": "<html>hello</html>"}) as (url, _):
+        found = run(url, "search")
+    assert (found.exit_code, "is not a Chartfleet API" in found.stderr) == (Exit.UNREACHABLE, True)
+
+
+def test_resync_waits_for_the_run_that_it_asked_for() -> None:
+    old = {"id": 1, "job": "sync", "state": "done"}
+    failed = {"id": 2, "job": "sync", "state": "failed", "error_class": "SourceRefused", "error": "status 404"}
+    answers: dict[str, Any] = {"/api/v1/repositories/default/eks": {"runs": [old]}}
+
+    class Asked(dict[str, Any]):
+        def get(self, key: str, default: Any = None) -> Any:
+            if key.endswith("/sync"):
+                answers["/api/v1/repositories/default/eks"]["runs"].insert(0, failed)
+                return {"requested_at": "2026-11-21T12:00:00Z"}
+            return answers.get(key, default)
+
+    with api(Asked()) as (url, asked):
+        found = run(url, "repo", "resync", "eks", "--wait")
+    assert "POST /api/v1/repositories/default/eks/sync" in asked
+    assert (found.exit_code, found.stderr) == (Exit.FAILED, "Error: default/eks: SourceRefused: status 404\n")
+
+
+def test_a_repository_that_stands_well_is_a_line_of_counts() -> None:
+    assert line(repository()) == "default/eks: 21 charts, 1,449 versions"
+    assert line(repository(notes_total=3)).endswith(", 3 notes (chartfleet repo status eks)")
+
+
+def test_a_failed_repository_says_why_and_what_it_still_has() -> None:
+    failed = repository(ready=False, reason="SourceRefused", message="https://example.com/index.yaml: status 404")
+    assert line(failed) == "default/eks: SourceRefused: https://example.com/index.yaml: status 404 (21 charts, 1,449 versions)"
+
+
+def test_a_problem_names_file_and_line() -> None:
+    assert problem({"file": "a.yaml", "line": 3, "message": "no url"}) == "a.yaml:3: no url"
+
+
+@pytest.mark.parametrize(
+    ("fields", "busy"),
+    [
+        ({"state": "running"}, True),
+        ({"state": None}, True),
+        ({"state": None, "next_due": None}, False),
+        ({"state": "failed"}, False),
+    ],
+)
+def test_a_repository_is_busy_while_a_sync_runs_or_is_still_to_come(fields: dict[str, Any], busy: bool) -> None:
+    assert is_busy(repository(**fields)) is busy
+
+
+def test_only_what_changed_is_said() -> None:
+    before = {"default/a": "a: 1 chart", "default/b": "b: 1 chart", "x.yaml:1: bad": "x.yaml:1: bad"}
+    assert changes(before, before) == []
+    assert changes(before, {"default/a": "a: 2 charts"}) == ["a: 2 charts", "default/b: removed", "x.yaml:1: bad (solved)"]
+
+
+@pytest.mark.parametrize(
+    ("time", "text"),
+    [
+        (None, "never"),
+        ("2026-11-21T11:59:48Z", "12 s ago"),
+        ("2026-11-21T11:00:00Z", "60 min ago"),
+        ("2026-11-20T12:00:00Z", "24 h ago"),
+        ("2026-11-12T12:00:00Z", "9 d ago"),
+        ("2026-11-21T12:00:03Z", "0 s ago"),
+    ],
+)
+def test_an_age_is_rough(time: str | None, text: str) -> None:
+    assert output.age(time, NOW) == text
+
+
+def test_a_restart_waits_longer_each_time_but_not_for_ever() -> None:
+    assert [backoff(deaths) for deaths in range(1, 7)] == [0.5, 1, 2, 4, 8, 8]
+
+
+def test_the_only_instance_is_found_from_anywhere() -> None:
+    assert instances.chosen([_record("/work/a")], Path("/elsewhere")).directory == "/work/a"
+
+
+def test_of_several_instances_the_nearest_checkout_above_is_meant() -> None:
+    records = [_record("/work/a"), _record("/work/b"), _record("/work")]
+    assert instances.chosen(records, Path("/work/b/docs")).directory == "/work/b"
+    assert instances.chosen(records, Path("/work/c")).directory == "/work"
+
+
+def test_several_instances_elsewhere_are_listed() -> None:
+    with pytest.raises(Failure, match=r"(?s)Several instances run.*/work/a.*/work/b") as raised:
+        instances.chosen([_record("/work/a"), _record("/work/b")], Path("/"))
+    assert raised.value.exit_code == Exit.UNREACHABLE
+
+
+def test_a_process_is_known_by_its_start_too() -> None:
+    ours = instances.process("pytest", os.getpid())
+    assert ours.alive
+    assert not Process(ours.name, ours.pid, ours.started + 1).alive
+
+
+def test_a_port_is_claimed_once() -> None:
+    with closing(Claims()) as one, closing(Claims()) as two:
+        port = one.take_any()
+        assert (one.take(port), two.take(port), two.take_any(port) != port) == (True, False, True)
+        one.close()
+        assert two.take(port)
+
+
+def test_the_sample_is_packaged_as_helm_does_and_always_the_same() -> None:
+    served = sample.files()
+    assert served == sample.files()
+    index = yaml.safe_load(served["/index.yaml"])
+    assert sum(map(len, index["entries"].values())) == len(served) - 1
+    newest = index["entries"]["static-site"][0]
+    with tarfile.open(fileobj=io.BytesIO(served[f"/{newest['urls'][0]}"])) as archive:
+        names = archive.getnames()
+    assert newest["version"] == "1.1.0"
+    assert {"static-site/Chart.yaml", "static-site/README.md", "static-site/values.yaml", "static-site/values.schema.json"} <= set(names)
+
+
+def test_the_sample_keeps_the_port_of_its_manifest(tmp_path: Path) -> None:
+    file = tmp_path / "sample.yaml"
+    assert sample.ports(file) == []
+    file.write_text(sample.manifest(34567))
+    assert sample.ports(file) == [34567]
+    file.write_text("spec: 1")
+    assert sample.ports(file) == []
+
+
+def test_the_dumped_schema_has_no_noise_of_versions_and_keeps_what_matters() -> None:
+    dump = (
+        "--\n-- PostgreSQL database dump\n--\n\n\\restrict abc\n\n-- Dumped by pg_dump version 18.6\n\nSET row_security = off;\n"
+        "SELECT pg_catalog.set_config('search_path', '', false);\n\n--\n-- Name: t; Type: TABLE; Schema: s; Owner: o\n--\n\n"
+        "CREATE TABLE s.t (\n    a integer\n);\n\n\nALTER TABLE s.t OWNER TO chartfleet_owner;\n\nALTER FUNCTION s.f() OWNER TO other;\n"
+    )
+    assert normalised(dump).partition("\n\n")[2] == "CREATE TABLE s.t (\n    a integer\n);\n\nALTER FUNCTION s.f() OWNER TO other;\n"
+
+
+def _record(directory: str) -> Record:
+    return Record(Process("up", 1, 1), f"{directory}/.chartfleet", directory, "http://127.0.0.1:8080")
