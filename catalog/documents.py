@@ -52,6 +52,11 @@ def documents(text: str) -> list[Document]:
         raise Unreadable(1, f"not YAML: {str(error).splitlines()[0]}") from None
 
 
+def is_manifest(name: str) -> bool:
+    """Whether a file of a directory of manifests is one, by its name."""
+    return name.endswith((".yaml", ".yml", ".json")) and not name.startswith(".")
+
+
 def secret_value(found: Iterable[Document], namespace: str, ref: SecretRef) -> str:
     """The text of a Secret's key. Raises WaitingForSecret when the Secret or the key is not there."""
     for document in found:

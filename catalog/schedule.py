@@ -68,7 +68,7 @@ def next_due(schedule: Schedule, name: str, after: datetime) -> datetime:
 
 
 def cron_text(interval: str, default: str = DEFAULT_CRONTAB) -> str:
-    """Kubeapps' conversion (contract 2.5): a cron expression verbatim, a duration rounded up to minutes, hours, days or months."""
+    """Kubeapps' conversion: a cron expression verbatim, a duration rounded up to minutes, hours, days or months."""
     text = interval.strip()
     if not text or (len(text.split()) > 1 or text.startswith("@")):
         return text or default

@@ -296,7 +296,7 @@ async def _blobs_of(connection: AsyncConnection, repository: int) -> list[bytes]
 
 async def _count_changes(connection: AsyncConnection) -> Counts:
     rows = await connection.execute(text("select change, count(*) from staged_changes group by change"))
-    by_change = dict(rows.tuples().all())
+    by_change = {str(change): int(count) for change, count in rows}
     return Counts(
         added=by_change.get("added", 0) + by_change.get("reappeared", 0),
         changed=by_change.get("changed", 0),

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import structlog
 
+from catalog.documents import is_manifest
 from catalog.model import RepositoryKey
 from catalog.runs import Applied, Problem
 from controller.backends.celery import CeleryBackend
@@ -116,7 +117,7 @@ def texts_of(directory: Path) -> dict[str, str | OSError | UnicodeDecodeError]:
 
 
 def manifests_in(directory: Path) -> list[Path]:
-    return sorted(path for path in directory.iterdir() if path.suffix in (".yaml", ".yml", ".json") and not path.name.startswith("."))
+    return sorted(path for path in directory.iterdir() if is_manifest(path.name))
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

@@ -6,6 +6,8 @@
 do $$
 declare
   wanted text;
+  -- From 16 on, whoever made a role is its member without being able to act as it.
+  acting constant text := case when current_setting('server_version_num')::integer >= 160000 then 'set' else 'member' end;
 begin
   foreach wanted in array array['chartfleet_owner', 'chartfleet_writer', 'chartfleet_reader', 'chartfleet_search'] loop
     begin
@@ -15,7 +17,7 @@ begin
     exception when duplicate_object or unique_violation then
       null; -- another database of this server is being migrated at the same moment
     end;
-    if not pg_has_role(current_user, wanted, 'member') then
+    if not pg_has_role(current_user, wanted, acting) then
       execute format('grant %I to current_user', wanted);
     end if;
   end loop;

@@ -34,7 +34,7 @@ class Bounded(io.RawIOBase):
 
 
 def read_chart_files(data: bytes) -> dict[str, bytes]:
-    """README.md, values.yaml and values.schema.json of a chart, as far as it has them (contract 3.4: by base name in any case, at most one
+    """README.md, values.yaml and values.schema.json of a chart, as far as it has them (as Kubeapps: by base name in any case, at most one
     directory deep, the last one counts). Raises SourceMalformed or LimitExceeded."""
     try:
         return dict(_wanted(Bounded(gzip.GzipFile(fileobj=io.BytesIO(data)), MOST_UNPACKED)))

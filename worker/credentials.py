@@ -2,10 +2,10 @@
 
 import base64
 import json
-from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
-from catalog.documents import Document, Unreadable, documents, secret_value
+from catalog.documents import Document, Unreadable, documents, is_manifest, secret_value
 from catalog.errors import InvalidRepository, WaitingForSecret
 from catalog.model import Repository
 from worker.http import Credentials
@@ -16,7 +16,7 @@ DOCKER_CONFIG = ".dockerconfigjson"
 
 async def credentials_for(repository: Repository, settings: Settings) -> Credentials:
     """What opens the repository. Raises WaitingForSecret or InvalidRepository; the secret itself is in no message."""
-    found = read_documents(settings.secrets_directory) if repository.auth or repository.ca else []
+    found = await read_documents(settings.secrets_directory) if repository.auth or repository.ca else []
     namespace = repository.key.namespace
     authorization = settings.authorization or None
     if settings.docker_config:
@@ -32,19 +32,19 @@ async def credentials_for(repository: Repository, settings: Settings) -> Credent
     return Credentials(authorization, ca)
 
 
-def read_documents(directory: Path | None) -> Iterable[Document]:
+async def read_documents(directory: Path | None) -> list[Document]:
     """All documents of a directory's manifests; a file that cannot be read is the controller's to report."""
     if directory is None:
         raise WaitingForSecret("the repository names a Secret: start the worker with CHARTFLEET_SECRETS_DIRECTORY set to the manifests")
-    for path in sorted(p for p in directory.iterdir() if p.suffix in (".yaml", ".yml") and not p.name.startswith(".")):
-        try:
-            yield from documents(path.read_text())
-        except (Unreadable, OSError, UnicodeDecodeError):
-            continue
+    found: list[Document] = []
+    for path in sorted(path for path in directory.iterdir() if is_manifest(path.name)):
+        with suppress(Unreadable, OSError, UnicodeDecodeError):
+            found.extend(documents(path.read_text(encoding="utf-8")))
+    return found
 
 
 def docker_authorization(text: str) -> str:
-    """The Basic value of a docker config with exactly one registry (contract 3.1). Raises InvalidRepository."""
+    """The Basic value of a docker config; like Kubeapps', with exactly one registry. Raises InvalidRepository."""
     try:
         [(_, entry)] = json.loads(text)["auths"].items()
         pair = base64.b64decode(entry["auth"]).decode() if entry.get("auth") else f"{entry['username']}:{entry['password']}"

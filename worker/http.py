@@ -73,7 +73,7 @@ class Remote:
         self.report.requests += 1
         with translated(url):
             async with asyncio.timeout(LONGEST_TRANSFER), self.client.stream("GET", url, headers=wanted) as response:
-                check_status(url, response)
+                check_status(url, response, datetime.now(UTC))
                 try:
                     yield Answer(response, url)
                 finally:
@@ -127,7 +127,7 @@ def tls_context(verify: bool, ca_pem: str | None) -> ssl.SSLContext:
 
 
 def may_authorize(repository: Repository, url: str) -> bool:
-    """Whether credentials of the repository may go to `url`: same scheme, host and port (contract 3.4), or it passes them on."""
+    """Whether credentials of the repository may go to `url`: same scheme, host and port, or it passes them on."""
     return repository.pass_credentials or origin(repository.url) == origin(url) != ("", "", 0)
 
 
@@ -168,14 +168,14 @@ def translated(url: str) -> Generator[None]:
         raise SourceUnavailable(f"{shown(url)}: {_said(error)}") from None
 
 
-def check_status(url: str, response: httpx2.Response) -> None:
+def check_status(url: str, response: httpx2.Response, now: datetime) -> None:
     """Pass 200 and 304; 429 and 5xx may mend themselves, everything else waits for a person."""
     status = response.status_code
     if status in (200, 304):
         return
     text = f"{shown(url)}: HTTP {status} {response.reason_phrase}".rstrip()
     if status in (408, 425, 429) or status >= 500:
-        raise SourceUnavailable(text, retry_after(response.headers.get("Retry-After"), datetime.now(UTC)))
+        raise SourceUnavailable(text, retry_after(response.headers.get("Retry-After"), now))
     raise SourceRefused(text)
 
 

@@ -43,12 +43,12 @@ async def publish(worker: Worker, job: SyncRepository, stored: Stored, run: int,
         await tick.set_phase(worker.connection, run, f"reading an index of {listing.size:,} bytes")
     async with worker.transaction() as connection:
         known = await store.known_rollups(connection, stored.id)
-        with timed(report, "read"):
+        async with timed(report, "read"):
             await store.stage(connection, reading.rows(listing, known))
         report.notes, report.notes_total = reading.notes, reading.end.notes_total
         if known and not reading.end.charts:
             raise RemovalsHeld(f"the listing is empty: the {len(known):,} charts known before are kept")
-        with timed(report, "publish"):
+        async with timed(report, "publish"):
             await store.lock_repository(connection, stored.id)
             await store.update_specification(connection, stored.id, job.repository.type, job.repository.url)
             counts = await store.publish(connection, publication(job, stored, run, listing, reading.end))

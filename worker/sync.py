@@ -1,7 +1,7 @@
 """The story of a sync: ask whether anything changed; if so read the listing in a child and publish what differs, in one transaction."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from time import monotonic
 
 from catalog import tick
@@ -25,9 +25,8 @@ async def sync(worker: Worker, job: SyncRepository, stored: Stored, run: int, re
         )
     credentials = await credentials_for(job.repository, worker.settings)
     same = (stored.applied_fingerprint or "") == job.fingerprint  # a changed specification is read afresh
-    async with worker.http.remote(job.repository, credentials, report) as remote:
-        with timed(report, "fetch"):
-            listing = await open_listing(remote, worker.settings, stored if same else None)
+    async with worker.http.remote(job.repository, credentials, report) as remote, timed(report, "fetch"):
+        listing = await open_listing(remote, worker.settings, stored if same else None)
     if listing is None:
         await _unchanged(worker, stored, run, report)
         return
@@ -48,8 +47,8 @@ async def _unchanged(worker: Worker, stored: Stored, run: int, report: Report) -
         await tick.finish_run(worker.connection, run, report)
 
 
-@contextmanager
-def timed(report: Report, phase: str) -> Generator[None]:
+@asynccontextmanager
+async def timed(report: Report, phase: str) -> AsyncGenerator[None]:
     """Add what the block takes to the report, in milliseconds."""
     start = monotonic()
     try:

@@ -1,4 +1,4 @@
-"""kubeapps.com/v1alpha1 AppRepository → Desired, field by field as Kubeapps' CRD has them (contract 1); `suspend` is ours."""
+"""kubeapps.com/v1alpha1 AppRepository → Desired, field by field as Kubeapps' CRD has them; `suspend` is ours."""
 
 import hashlib
 import json

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import yaml
+
 
 def archive(chart: str, version: str = "1.0.0", **files: str) -> bytes:
     """A chart's .tgz; `files` by name with __ for the dot (README__md)."""
@@ -30,8 +32,6 @@ def index(charts: dict[str, list[dict[str, object]]]) -> bytes:
         name: [{"name": name, "urls": [f"{name}-{v.get('version')}.tgz"], "created": "2024-01-02T03:04:05Z", **v} for v in versions]
         for name, versions in charts.items()
     }
-    import yaml
-
     return yaml.safe_dump({"apiVersion": "v1", "entries": entries, "generated": "2024-01-02T03:04:05Z"}).encode()
 
 
@@ -88,8 +88,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:
-        del format, args
+    def log_message(self, *_: object) -> None: ...
 
 
 @contextmanager
@@ -107,6 +106,4 @@ def serving(repo: HelmRepo) -> Iterator[HelmRepo]:
 
 
 def as_json(data: bytes) -> bytes:
-    import yaml
-
     return json.dumps(yaml.safe_load(data), default=str).encode()

@@ -1,6 +1,7 @@
 """Intervals: Kubeapps' cron text and the fleet's true periods."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -30,13 +31,16 @@ def test_an_interval_becomes_kubeapps_cron_text(interval: str, expected: str) ->
 
 
 @pytest.mark.parametrize(
-    ("interval", "period"), [("45m", 45), ("1h30m", 90), ("24h", 1440), ("2s", 1), ("", 10), (" 10m ", 10), ("1.5h", 90), ("*/10 * * * *", 10)]
+    ("interval", "period"),
+    [("45m", 45), ("1h30m", 90), ("24h", 1440), ("2s", 1), ("", 10), (" 10m ", 10), ("1.5h", 90), ("*/10 * * * *", 10)],
 )
 def test_the_fleet_keeps_true_periods_of_at_least_a_minute(interval: str, period: int) -> None:
     assert parse(interval) == Every(timedelta(minutes=period))
 
 
-@pytest.mark.parametrize("interval", ["1d", "0s", "-5m", "x", "60 * * * *", "0 0 31 2 *", "@every 5m", "* * * * * *", "9999999h", "1 2 3", "10"])
+@pytest.mark.parametrize(
+    "interval", ["1d", "0s", "-5m", "x", "60 * * * *", "0 0 31 2 *", "@every 5m", "* * * * * *", "9999999h", "1 2 3", "10"]
+)
 def test_an_interval_that_is_none_is_refused_with_its_text(interval: str) -> None:
     with pytest.raises(ValueError, match=r"fields|usable|duration|positive"):
         parse(interval)
@@ -45,7 +49,7 @@ def test_an_interval_that_is_none_is_refused_with_its_text(interval: str) -> Non
 def test_ticks_of_a_period_are_anchored_and_never_drift() -> None:
     every, at = Every(timedelta(minutes=45)), NOW
     ticks = [at := next_due(every, "default/a", at) for _ in range(50)]
-    assert {later - sooner for sooner, later in zip(ticks, ticks[1:], strict=False)} == {timedelta(minutes=45)}
+    assert {later - sooner for sooner, later in pairwise(ticks)} == {timedelta(minutes=45)}
     assert next_due(every, "default/a", NOW + timedelta(seconds=1)) == ticks[0]
 
 

@@ -41,7 +41,7 @@ def conditions(stored: Stored | None) -> dict[str, str]:
 
 
 def index_url(repository_url: str) -> str:
-    """Where the index is: index.yaml under the repository's path, its query kept (contract 6.2, 42 and 43). Raises InvalidRepository."""
+    """Where the index is: index.yaml under the repository's path, its query kept. Raises InvalidRepository."""
     scheme, host, path, query, _ = urlsplit(checked_url(repository_url))
     return urlunsplit((scheme, host, path.rstrip("/") + "/index.yaml", query, ""))
 

@@ -1,0 +1,288 @@
+"""Whole syncs against a real PostgreSQL and a remote that a test controls."""
+
+import asyncio
+import os
+import re
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from catalog.database import SYNC_LOCK
+from tests.fakes.helm_repo import HelmRepo, archive, index, serving
+from tests.integration.conftest import Syncer
+
+TWO = {"a": [{"version": "1.0.0", "digest": "d1"}, {"version": "1.10.0", "digest": "d2"}], "b": [{"version": "0.1.0", "digest": "d3"}]}
+
+
+async def test_a_first_sync_publishes_every_version_in_helms_order(syncer: Syncer) -> None:
+    outcome = await syncer.sync(index(TWO))
+    assert (outcome.state, outcome.report.charts, outcome.report.versions, outcome.report.added) == ("done", 2, 3, 3)
+    assert syncer.visible() == [("a", "1.10.0", "d2"), ("a", "1.0.0", "d1"), ("b", "0.1.0", "d3")]
+    assert syncer.database.rows("select name, version, versions from chartfleet.charts order by name") == [
+        ("a", "1.10.0", 2),
+        ("b", "0.1.0", 1),
+    ]
+    assert syncer.database.rows("select charts, versions from chartfleet.repositories") == [(2, 3)]
+
+
+async def test_an_unchanged_sync_asks_once_gets_no_body_and_touches_no_row(syncer: Syncer) -> None:
+    await syncer.sync(index(TWO))
+    await syncer.files()
+    before = await touched(syncer)
+    outcome = await syncer.sync()
+    assert (outcome.report.result, outcome.report.requests, outcome.report.bytes) == ("unchanged", 1, 0)
+    assert await touched(syncer) == before
+    assert syncer.repo.requests[-1][1]["If-None-Match"]
+
+
+async def test_a_server_without_validators_costs_one_hash_and_no_row(syncer: Syncer) -> None:
+    syncer.repo.validators = False
+    await syncer.sync(index(TWO))
+    before = await touched(syncer)
+    outcome = await syncer.sync()
+    assert (outcome.report.result, outcome.report.phases.keys()) == ("unchanged", {"fetch"})
+    assert await touched(syncer) == before
+
+
+async def test_one_added_version_writes_one_version_one_chart_and_the_repository(syncer: Syncer) -> None:
+    await syncer.sync(index(TWO))
+    before = await touched(syncer)
+    outcome = await syncer.sync(index({**TWO, "b": [*TWO["b"], {"version": "0.2.0"}]}))
+    assert (outcome.report.added, outcome.report.changed, outcome.report.removed) == (1, 0, 0)
+    after = await touched(syncer)
+    assert {t: after[t] - before[t] for t in ("repositories", "charts", "chart_versions")} == {
+        "repositories": 1,
+        "charts": 1,
+        "chart_versions": 1,
+    }
+    assert syncer.database.rows("select version from chartfleet.charts where name = 'b'") == [("0.2.0",)]
+
+
+async def test_only_restamped_created_is_no_change(syncer: Syncer) -> None:
+    await syncer.sync(index(TWO))
+    outcome = await syncer.sync(index(TWO).replace(b"2024-01-02", b"2025-06-07"))
+    assert (outcome.report.result, outcome.report.changed) == ("unchanged", 0)
+    assert syncer.database.rows("select distinct created::date::text from chartfleet.chart_versions") == [("2024-01-02",)]
+
+
+async def test_a_removed_version_goes_and_comes_back_with_its_row(syncer: Syncer) -> None:
+    await syncer.sync(index(TWO))
+    gone = await syncer.sync(index({"a": TWO["a"][:1]}))
+    assert gone.report.removed == 2
+    assert syncer.visible() == [("a", "1.0.0", "d1")]
+    await syncer.sync(index(TWO))
+    assert len(syncer.visible()) == 3
+    changes = syncer.database.rows("select change, count(*) from chartfleet.ledger group by change order by change")
+    assert changes == [("added", 3), ("reappeared", 2), ("removed", 2)]
+    assert syncer.database.rows("select count(*) from chartfleet.chart_versions") == [(3,)]
+
+
+async def test_a_digest_changed_under_the_same_version_is_in_the_ledger_with_the_old_one(syncer: Syncer) -> None:
+    await syncer.sync(index(TWO))
+    await syncer.sync(index({**TWO, "b": [{"version": "0.1.0", "digest": "new"}]}))
+    assert syncer.database.rows("select change, version, replaced ->> 'digest' from chartfleet.ledger order by seq desc limit 1") == [
+        ("changed", "0.1.0", "d3")
+    ]
+
+
+async def test_the_ledgers_numbers_follow_commit_order(syncer: Syncer) -> None:
+    await syncer.sync(index(TWO))
+    await syncer.sync(index({"a": TWO["a"]}))
+    assert syncer.database.rows("select seq, run_id from chartfleet.ledger order by seq")[-1][1] == syncer.last_run()["id"]
+
+
+async def test_an_index_that_names_a_chart_twice_is_read_whole(syncer: Syncer) -> None:
+    data = (
+        b"entries:\n  a:\n  - {version: 1.0.0, urls: [x]}\n  b:\n  - {version: 1.0.0, urls: [x]}\n  a:\n  - {version: 2.0.0, urls: [x]}\n"
+    )
+    outcome = await syncer.sync(data)
+    assert [(chart, version) for chart, version, _ in syncer.visible()] == [("a", "2.0.0"), ("a", "1.0.0"), ("b", "1.0.0")]
+    assert [note.reason for note in outcome.report.notes or []] == ["DuplicateChart"]
+
+
+BROKEN = {
+    "0 bytes": (b"", "SourceMalformed"),
+    "HTML": (b"<html>login</html>", "SourceMalformed"),
+    "no YAML": (b"entries:\n  a: [\n", "SourceMalformed"),
+    "30,000 levels": (b"entries:\n  a:\n  - x: " + b"[" * 30_000, "LimitExceeded"),
+    "a scalar of 10 MB": (b"entries:\n  a:\n  - version: 1.0.0\n    d: " + b"x" * 10_000_000, "LimitExceeded"),
+    "too large": (b"#" * 21_000_000, "LimitExceeded"),
+    "an empty listing": (b"apiVersion: v1\nentries: {}\n", "RemovalsHeld"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_a_broken_file_keeps_the_old_catalogue_and_is_a_named_error(syncer: Syncer, name: str) -> None:
+    await syncer.sync(index(TWO))
+    before = syncer.visible()
+    data, reason = BROKEN[name]
+    outcome = await syncer.sync(data)
+    assert outcome.state == "failed"
+    assert syncer.visible() == before
+    assert (syncer.last_run()["state"], syncer.last_run()["error_class"]) == ("failed", reason)
+    healed = await syncer.sync(index(TWO))
+    assert (healed.state, healed.report.result) == ("done", "unchanged")
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "transient"),
+    [(404, "SourceRefused", False), (401, "SourceRefused", False), (500, "SourceUnavailable", True), (429, "SourceUnavailable", True)],
+)
+async def test_a_refusal_and_an_outage_are_told_apart(syncer: Syncer, status: int, reason: str, transient: bool) -> None:
+    syncer.repo.status = status
+    outcome = await syncer.sync()
+    assert outcome.error
+    assert (outcome.error.reason, outcome.error.transient, str(status) in str(outcome.error)) == (reason, transient, True)
+
+
+async def test_a_transfer_that_breaks_off_and_a_host_that_is_away_are_transient(syncer: Syncer) -> None:
+    syncer.repo.index, syncer.repo.cut = index(TWO), 40
+    cut = await syncer.sync()
+    away = await syncer.sync(repository=replace(syncer.job.repository, url="http://127.0.0.1:1/"))
+    for outcome in (cut, away):
+        assert outcome.error
+        assert (outcome.error.reason, outcome.error.transient) == ("SourceUnavailable", True)
+
+
+async def test_an_empty_first_listing_is_a_listing_of_nothing(syncer: Syncer) -> None:
+    outcome = await syncer.sync(b"apiVersion: v1\nentries: {}\n")
+    assert (outcome.state, outcome.report.charts) == ("done", 0)
+
+
+async def test_a_changed_specification_is_read_afresh_even_when_the_server_says_unchanged(syncer: Syncer) -> None:
+    await syncer.sync(index(TWO), fingerprint="one")
+    await syncer.sync(fingerprint="two")
+    assert "If-None-Match" not in syncer.repo.requests[-1][1]
+    await syncer.sync(fingerprint="two")
+    assert "If-None-Match" in syncer.repo.requests[-1][1]
+
+
+async def test_the_walks_process_may_die_without_harm(syncer: Syncer) -> None:
+    syncer.repo.index = index({"a": [{"version": f"1.0.{n}", "description": "x" * 200} for n in range(20_000)]})
+    job = asyncio.create_task(syncer.sync())
+    pid = await child_of(syncer)
+    os.kill(pid, signal.SIGKILL)
+    outcome = await job
+    assert outcome.error
+    assert outcome.error.reason == "LimitExceeded"
+    assert "SIGKILL" in str(outcome.error)
+    assert (await syncer.sync(index(TWO))).state == "done"
+
+
+async def child_of(syncer: Syncer) -> int:
+    """The walk's pid, once it runs."""
+    while True:
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        for pid in children:
+            if b"worker.walk" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return int(pid)
+        await asyncio.sleep(0.001)
+
+
+async def test_a_second_sync_of_the_same_repository_leaves_quietly(syncer: Syncer) -> None:
+    await syncer.sync(index(TWO))
+    [(number,)] = syncer.database.rows("select id from chartfleet.repositories")
+    with psycopg.connect(syncer.database.writer) as other:
+        other.execute("select pg_advisory_lock(%s, %s)", (SYNC_LOCK, number))
+        outcome = await syncer.sync()
+    assert outcome.state == "skipped"
+    assert syncer.database.rows("select count(*) from chartfleet.sync_runs") == [(1,)]
+
+
+async def test_deletion_leaves_no_row_and_a_late_job_cannot_bring_it_back(syncer: Syncer) -> None:
+    syncer.repo.archives = {"a-1.10.0.tgz": archive("a", README__md="# a")}
+    await syncer.sync(index({"a": [{"version": "1.10.0"}]}), incarnation="first")
+    await syncer.files()
+    await syncer.delete("first")
+    for table in ("repositories", "charts", "chart_versions", "version_files", "blobs", "file_work"):
+        assert syncer.database.rows(f"select count(*) from chartfleet.{table}") == [(0,)], table
+    late = await syncer.sync(incarnation="first")
+    assert late.state == "skipped"
+    assert late.error
+    assert late.error.reason == "RepositoryGone"
+    assert (await syncer.sync(incarnation="second")).state == "done"
+
+
+async def test_a_repository_deleted_while_it_is_read_is_not_published(syncer: Syncer) -> None:
+    syncer.repo.index = index({"a": [{"version": f"1.0.{n}", "description": "x" * 200} for n in range(5_000)]})
+    job = asyncio.create_task(syncer.sync())
+    await child_of(syncer)
+    await asyncio.to_thread(syncer.database.rows, "delete from chartfleet.repositories")
+    outcome = await job
+    assert outcome.error
+    assert outcome.error.reason == "RepositoryGone"
+    assert syncer.database.rows("select count(*) from chartfleet.charts") == [(0,)]
+
+
+async def test_the_newest_versions_files_are_read_and_shared_contents_stand_once(syncer: Syncer) -> None:
+    same = {"README__md": "# hello", "values__yaml": "a: 1\n"}
+    syncer.repo.archives = {"a-1.10.0.tgz": archive("a", **same), "b-0.1.0.tgz": archive("b", values__schema__json="{}", **same)}
+    await syncer.sync(index({"a": [{"version": "1.0.0"}, {"version": "1.10.0"}], "b": [{"version": "0.1.0"}]}))
+    outcome = await syncer.files()
+    assert outcome.report.added == 2
+    assert sorted(syncer.repo.archive_requests()) == ["/a-1.10.0.tgz", "/b-0.1.0.tgz"]
+    assert syncer.database.rows("select count(*) from chartfleet.version_files") == [(5,)]
+    assert syncer.database.rows("select count(*) from chartfleet.blobs") == [(3,)]
+
+
+async def test_a_failed_archive_is_retried_by_its_own_clock_without_a_new_index(syncer: Syncer) -> None:
+    await syncer.sync(index({"a": [{"version": "1.0.0"}]}))
+    await syncer.files()
+    work = "select state, attempts, error_class, next_attempt_at > now() + interval '10 hours' from chartfleet.file_work"
+    assert syncer.database.rows(work) == [("pending", 1, "SourceRefused", True)]
+    syncer.repo.archives = {"a-1.0.0.tgz": archive("a", README__md="x")}
+    await syncer.files()
+    assert syncer.database.rows(work)[0][0] == "pending", "its time has not come"
+    syncer.database.rows("update chartfleet.file_work set next_attempt_at = now()")
+    await syncer.files()
+    assert syncer.database.rows(work)[0][0] == "done"
+
+
+async def test_a_digest_that_differs_is_kept_beside_the_files(syncer: Syncer) -> None:
+    syncer.repo.archives = {"a-1.0.0.tgz": archive("a", README__md="x")}
+    await syncer.sync(index({"a": [{"version": "1.0.0", "digest": "sha256:" + "0" * 64}]}))
+    await syncer.files()
+    [(found,)] = syncer.database.rows("select digest_found from chartfleet.file_work")
+    assert re.fullmatch("[0-9a-f]{64}", str(found))
+    assert syncer.database.rows("select count(*) from chartfleet.version_files") == [(1,)]
+
+
+async def test_an_archive_that_is_replaced_is_read_again(syncer: Syncer) -> None:
+    syncer.repo.archives = {"a-1.0.0.tgz": archive("a", README__md="old")}
+    await syncer.sync(index({"a": [{"version": "1.0.0", "digest": "1"}]}))
+    await syncer.files()
+    syncer.repo.archives = {"a-1.0.0.tgz": archive("a", README__md="new")}
+    await syncer.sync(index({"a": [{"version": "1.0.0", "digest": "2"}]}))
+    await syncer.files()
+    texts = syncer.database.rows("select b.content from chartfleet.version_files f join chartfleet.blobs b using (sha256)")
+    assert texts == [(b"new",)]
+
+
+async def test_a_host_that_is_away_is_left_alone_after_five_failures(syncer: Syncer) -> None:
+    urls = {"urls": ["http://127.0.0.1:1/x.tgz"]}
+    await syncer.sync(index({f"chart-{n}": [{"version": "1.0.0", **urls}] for n in range(60)}))
+    outcome = await syncer.files()
+    assert outcome.report.requests <= 15
+    assert syncer.database.rows("select count(*) from chartfleet.file_work where attempts = 1 and next_attempt_at > now()") == [(60,)]
+
+
+async def test_credentials_go_to_the_repository_and_not_where_a_redirect_leads(syncer: Syncer, repo: HelmRepo) -> None:
+    with serving(HelmRepo(index=index(TWO))) as elsewhere:
+        repo.redirect = f"{elsewhere.url}/index.yaml"
+        syncer.worker.settings = replace(syncer.worker.settings, authorization="Bearer canary")
+        assert (await syncer.sync()).state == "done"
+        assert repo.requests[0][1]["Authorization"] == "Bearer canary"
+        assert "Authorization" not in elsewhere.requests[0][1]
+
+
+async def touched(syncer: Syncer) -> dict[str, int]:
+    """Rows inserted, updated and deleted so far, by table, with what the worker's connection has not yet told."""
+    async with syncer.worker.connection.transaction():
+        await syncer.worker.connection.execute("select pg_stat_force_next_flush()")
+    rows = syncer.database.rows("""
+        select relname, n_tup_ins + n_tup_upd + n_tup_del from pg_stat_user_tables
+        where schemaname = 'chartfleet' and relname <> 'sync_runs'""")
+    return dict(rows)  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,207 @@
+"""The bytes of an index → charts and their entries, by a YAML reader and a JSON reader of one meaning.
+
+Every scalar is the text that was written, a plain null is None. YAML is read as events, one version at a time, so memory does not grow with
+the file; JSON is decoded chart by chart. Limits on levels, scalars and aliases hold while reading.
+"""
+
+import mmap
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, BinaryIO
+
+import msgspec
+from yaml.cyaml import CParser  # pyright: ignore[reportAttributeAccessIssue] - its C half has no types
+from yaml.events import (
+    AliasEvent,
+    DocumentEndEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+)
+
+from catalog.errors import LimitExceeded, SourceMalformed
+
+MOST_LEVELS = 64  # libyaml's event parser is quadratic in depth
+MOST_SCALAR = 1024 * 1024  # characters
+MOST_NODES = 200_000  # of one version, aliases expanded
+MOST_JSON = 64 * 1024 * 1024  # bytes
+NULLS = {"", "~", "null", "Null", "NULL"}
+
+Entries = Iterator[tuple[str, Iterable[Any]]]
+
+
+class YamlReader:
+    """An index in YAML as (chart, versions); the parser's events are consumed here and nowhere kept."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._next: Callable[[], Any] = CParser(source).get_event
+        self._anchors: dict[str, tuple[Any, int]] = {}
+        self._nodes = 0
+
+    def charts(self) -> Entries:
+        """Raises SourceMalformed, LimitExceeded or yaml.YAMLError, at the place in the file where it goes wrong."""
+        seen: set[str] = set()
+        self._next()  # the stream's start
+        if type(self._next()) is StreamEndEvent:
+            raise SourceMalformed("the index is empty")
+        if type(self._next()) is not MappingStartEvent:
+            raise SourceMalformed("not a chart repository index: its top level is no mapping")
+        while type(event := self._next()) is not MappingEndEvent:
+            key = self._key(event)
+            seen.add(key)
+            if key == "entries":
+                yield from self._entries(self._next())
+            else:
+                self._nodes = 0
+                self._node(self._next(), 1)
+        if not seen & {"entries", "apiVersion"}:
+            raise SourceMalformed("not a chart repository index: it has neither `entries` nor `apiVersion`")
+        end: Any = self._next()
+        if type(end) is not DocumentEndEvent:
+            raise SourceMalformed(f"line {end.start_mark.line + 1}: text after the index's end")
+
+    def _entries(self, event: Any) -> Entries:
+        if getattr(event, "value", None) in NULLS:
+            return
+        if type(event) is not MappingStartEvent:
+            raise SourceMalformed(f"line {event.start_mark.line + 1}: `entries` is no mapping")
+        while type(event := self._next()) is not MappingEndEvent:
+            name = self._key(event)
+            event = self._next()
+            if type(event) is SequenceStartEvent:
+                versions = self._versions()
+                yield name, versions
+                for _ in versions:  # what the consumer left unread
+                    pass
+            else:
+                self._nodes = 0
+                self._node(event, 2)
+                yield name, []
+
+    def _versions(self) -> Iterator[Any]:
+        while type(event := self._next()) is not SequenceEndEvent:
+            self._nodes = 0
+            yield self._node(event, 3)
+
+    def _key(self, event: Any) -> str:
+        if type(event) is not ScalarEvent:
+            raise SourceMalformed(f"line {event.start_mark.line + 1}: a key that is no plain text")
+        return event.value
+
+    def _node(self, event: Any, level: int) -> Any:
+        """One value: text, None, list or dict."""
+        kind = type(event)
+        if kind is ScalarEvent:
+            return self._scalar(event)
+        if kind is AliasEvent:
+            return self._alias(event)
+        if level > MOST_LEVELS:
+            raise LimitExceeded(f"line {event.start_mark.line + 1}: more than {MOST_LEVELS} levels deep")
+        before = self._nodes
+        value: Any = {} if kind is MappingStartEvent else []
+        if event.anchor:
+            self._anchors[event.anchor] = value, MOST_NODES
+        (self._mapping if kind is MappingStartEvent else self._sequence)(value, level)
+        if event.anchor:
+            self._anchors[event.anchor] = value, self._nodes - before + 1
+        return value
+
+    def _mapping(self, value: dict[str, Any], level: int) -> None:
+        next_event, scalar, nodes = self._next, self._scalar, 0
+        merged: list[Any] = []
+        while (kind := type(event := next_event())) is not MappingEndEvent:
+            key = event.value if kind is ScalarEvent else str(self._node(event, level + 1))
+            event = next_event()
+            item = scalar(event) if type(event) is ScalarEvent else self._node(event, level + 1)
+            nodes += 1
+            if key == "<<":
+                merged.extend(item if isinstance(item, list) else [item])
+            else:
+                value[key] = item
+        for other in merged:
+            for key, item in other.items() if isinstance(other, dict) else ():
+                value.setdefault(key, item)
+        self._count(nodes, event)
+
+    def _sequence(self, value: list[Any], level: int) -> None:
+        while type(event := self._next()) is not SequenceEndEvent:
+            value.append(self._node(event, level + 1))
+        self._count(len(value), event)
+
+    def _scalar(self, event: Any) -> str | None:
+        """A text, or None for a plain null; kept short, for it is called for nine events in ten."""
+        text = event.value
+        if len(text) < 5:
+            if text in NULLS and event.implicit[0]:
+                text = None
+        elif len(text) > MOST_SCALAR:
+            raise LimitExceeded(f"line {event.start_mark.line + 1}: a text of {len(text):,} characters, more than {MOST_SCALAR:,}")
+        if event.anchor:
+            self._anchors[event.anchor] = text, 1
+        return text
+
+    def _alias(self, event: Any) -> Any:
+        if event.anchor not in self._anchors:
+            raise SourceMalformed(f"line {event.start_mark.line + 1}: alias *{event.anchor} has no anchor")
+        value, size = self._anchors[event.anchor]
+        self._count(size, event)
+        return value
+
+    def _count(self, nodes: int, event: Any) -> None:
+        self._nodes += nodes
+        if self._nodes > MOST_NODES:
+            raise LimitExceeded(f"line {event.start_mark.line + 1}: an entry of more than {MOST_NODES:,} values, aliases expanded")
+
+
+class JsonIndex(msgspec.Struct):
+    """The frame of a JSON index; charts are decoded one by one."""
+
+    entries: dict[str, msgspec.Raw] | None = None
+    apiVersion: Any = None  # noqa: N815 - the file's own word
+
+
+def json_charts(index: JsonIndex) -> Entries:
+    """An index in JSON as (chart, versions), scalars as text, like the YAML reader's. Raises SourceMalformed or msgspec's errors."""
+    if index.entries is None and index.apiVersion is None:
+        raise SourceMalformed("not a chart repository index: it has neither `entries` nor `apiVersion`")
+    decoder = msgspec.json.Decoder(float_hook=str)
+    for name, raw in (index.entries or {}).items():
+        versions = decoder.decode(raw)
+        yield name, map(as_text, versions) if isinstance(versions, list) else ()
+
+
+def as_text(value: Any) -> Any:
+    """JSON's numbers and booleans as the text that YAML's reader would give."""
+    match value:
+        case dict():
+            return {key: as_text(item) for key, item in value.items()}
+        case list():
+            return [as_text(item) for item in value]
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case _:
+            return value
+
+
+def charts_of(file: BinaryIO) -> Entries:
+    """The reader that fits: JSON by its first byte, if it is JSON; else YAML."""
+    head = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n")
+    file.seek(0)
+    if not head:
+        raise SourceMalformed("the index is empty")
+    if head.startswith(b"<"):
+        raise SourceMalformed("an HTML or XML page came instead of an index: is this the repository's URL, or a login page?")
+    if head.startswith(b"{") and os.fstat(file.fileno()).st_size <= MOST_JSON:
+        try:
+            index = msgspec.json.decode(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), type=JsonIndex)
+        except msgspec.MsgspecError:
+            pass  # a flow mapping of YAML may begin like JSON
+        else:
+            yield from json_charts(index)
+            return
+    yield from YamlReader(file).charts()
