@@ -25,6 +25,9 @@ LONGEST_SOCKET = 107
 NOBODY = 65534
 TEMPORARY = Path("/tmp")  # noqa: S108 - short, where TMPDIR may be long; the directory we make in it is ours alone
 
+# The securebit is for access(2), by which PostgreSQL's programs look for one another: it would leave the capability aside otherwise.
+_CAPABILITIES = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--securebits=+no_setuid_fixup")
+
 
 class ServerError(Exception):
     """A server cannot be had or does not start; the text says what to do."""
@@ -51,7 +54,7 @@ def spawn(
     """Start a process in a session of its own (Ctrl-C is ours to pass on) that ends when we do, even by kill -9."""
     setpriv = shutil.which("setpriv")
     if setpriv:
-        drop = ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+        drop = ["--reuid=65534", "--regid=65534", "--clear-groups", *_CAPABILITIES]
         argv = [setpriv, f"--pdeathsig={stop_signal.name.removeprefix('SIG')}", *(drop if as_nobody else ()), *argv]
     elif as_nobody:
         raise ServerError("PostgreSQL does not run as root and setpriv is missing: install util-linux, or start as an ordinary user")

