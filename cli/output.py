@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import click
 import yaml
@@ -57,7 +57,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def fields(pairs: Mapping[str, object]) -> str:
     """Names and values, one a line; what is empty is left out."""
-    given = {name: clean(_text(value)) for name, value in pairs.items() if value not in (None, "", [], {})}
+    given = {name: clean(_text(value)) for name, value in pairs.items() if value not in (None, False, "", [], {})}
     width = max(map(len, given), default=0)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in given.items())
 
@@ -78,8 +78,11 @@ def now() -> datetime:
 
 
 def _text(value: object) -> str:
+    """A JSON value in words."""
+    if isinstance(value, dict):
+        return " ".join(f"{name}={_text(item)}" for name, item in cast("dict[str, object]", value).items())
     if isinstance(value, list):
-        return ", ".join(str(item) for item in value)  # pyright: ignore[reportUnknownVariableType]
+        return ", ".join(map(_text, cast("list[object]", value)))
     return str(value)
 
 

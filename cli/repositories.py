@@ -67,8 +67,8 @@ def _finished(client: Client, where: str, before: set[int]) -> Item:
 
 def _report(key: str, run: Item) -> None:
     if run["state"] != "done":
-        raise Failure(Exit.FAILED, output.clean(f"{key}: {run['error_class']}: {run['error']}"))
-    output.show(f"{key}: {run['result']}, {run['added'] or 0} added, {run['changed'] or 0} changed, {run['removed'] or 0} removed")
+        raise Failure(Exit.FAILED, output.clean(f"{key}: {_outcome(run) or run['state']}"))
+    output.show(f"{key}: {_outcome(run)}")
 
 
 def _print_list(items: list[Item], form: Format) -> None:
@@ -96,9 +96,21 @@ def _print_one(item: Mapping[str, Any], form: Format) -> None:
         output.show(output.table(["CHART", "VERSION", "REASON", "MESSAGE"], output.rows_of(notes, "chart", "version", "reason", "message")))
     if runs := item.get("runs"):
         output.show("\nlast runs, newest first:")
-        names = ("queued_at", "job", "cause", "state", "result", "added", "changed", "removed", "error_class", "error")
-        columns = [name.replace("_at", "").replace("_class", "").upper() for name in names[:-1]]
-        output.show(output.table([*columns, "MESSAGE"], output.rows_of(runs, *names)))
+        output.show(output.table(["QUEUED", "JOB", "CAUSE", "STATE", "OUTCOME"], [_run_row(run) for run in runs]))
+
+
+def _run_row(run: Item) -> list[str]:
+    return [output.age(run["queued_at"], output.now()), run["job"], run["cause"], run["state"], _outcome(run)]
+
+
+def _outcome(run: Item) -> str:
+    """What a run did, or why it did not."""
+    if run["error_class"]:
+        return f"{run['error_class']}: {run['error']}"
+    if run["state"] != "done":
+        return run["phase"] or ""
+    counts = [f"{run[name]} {name}" for name in ("added", "changed", "removed") if run[name]]
+    return ", ".join(counts) or run["result"] or ""
 
 
 def _client() -> Client:
