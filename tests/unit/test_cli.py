@@ -215,18 +215,18 @@ def test_a_restart_waits_longer_each_time_but_not_for_ever() -> None:
 
 
 def test_the_only_instance_is_found_from_anywhere() -> None:
-    assert instances.chosen([_record("/work/a")], Path("/elsewhere")).directory == "/work/a"
+    assert instances.chosen([_record("/srv/a")], Path("/elsewhere")).directory == "/srv/a"
 
 
 def test_of_several_instances_the_nearest_checkout_above_is_meant() -> None:
-    records = [_record("/work/a"), _record("/work/b"), _record("/work")]
-    assert instances.chosen(records, Path("/work/b/docs")).directory == "/work/b"
-    assert instances.chosen(records, Path("/work/c")).directory == "/work"
+    records = [_record("/srv/a"), _record("/srv/b"), _record("/work")]
+    assert instances.chosen(records, Path("/srv/b/docs")).directory == "/srv/b"
+    assert instances.chosen(records, Path("/srv/c")).directory == "/work"
 
 
 def test_several_instances_elsewhere_are_listed() -> None:
-    with pytest.raises(Failure, match=r"(?s)Several instances run.*/work/a.*/work/b") as raised:
-        instances.chosen([_record("/work/a"), _record("/work/b")], Path("/"))
+    with pytest.raises(Failure, match=r"(?s)Several instances run.*/srv/a.*/srv/b") as raised:
+        instances.chosen([_record("/srv/a"), _record("/srv/b")], Path("/"))
     assert raised.value.exit_code == Exit.UNREACHABLE
 
 
