@@ -65,7 +65,8 @@ def _print_file(text: str, file: str, form: Format) -> None:
 
 
 def _print_document(document: Mapping[str, Any], form: Format) -> None:
-    output.show(output.fields(document) if form == "table" else output.dumped(document, form))
+    short = {name: value for name, value in document.items() if name != "metadata"}  # mostly the same again
+    output.show(output.fields(short) if form == "table" else output.dumped(document, form))
 
 
 def _print_chart(client: Client, where: str, form: Format) -> None:

@@ -128,12 +128,11 @@ def chosen(records: Sequence[Record], here: Path) -> Record:
     """The one instance there is, or the one that was started in `here` or nearest above it. Raises Failure."""
     if not records:
         raise Failure(Exit.UNREACHABLE, "No Chartfleet runs here. Start one with `chartfleet up`, or set CHARTFLEET_API_URL.")
-    above = [record for record in records if here.is_relative_to(record.directory)]
-    nearest = max(above, key=lambda record: len(Path(record.directory).parts), default=records[0])
-    same = [record for record in above or records if record.directory == nearest.directory]
-    if len(same) == 1 and (above or len(records) == 1):
-        return nearest
-    several = "\n".join(f"  {record.url}  started in {record.directory}, state in {record.state}" for record in records)
+    above = {record.directory for record in records if here.is_relative_to(record.directory)}
+    meant = [record for record in records if not above or record.directory == max(above, key=len)]
+    if len(meant) == 1:
+        return meant[0]
+    several = "\n".join(f"  {record.url}  started in {record.directory}, state in {record.state}" for record in meant)
     raise Failure(Exit.UNREACHABLE, f"Several instances run; say which by CHARTFLEET_API_URL or CHARTFLEET_STATE:\n{several}")
 
 

@@ -5,13 +5,12 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from shutil import get_terminal_size
 from typing import Any, Literal, cast
 
 import click
 import yaml
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.cells import cell_len, set_cell_size
 
 Format = Literal["table", "json", "yaml"]
 
@@ -42,22 +41,29 @@ def show(text: str) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows below a header: cut to the terminal's width, whole when piped."""
-    to_terminal = sys.stdout.isatty()
-    console = Console(width=None if to_terminal else 100_000, markup=False, highlight=False)
-    made = Table(box=None, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in columns:
-        made.add_column(name, no_wrap=True, overflow="ellipsis", justify="right" if name in ("CHARTS", "VERSIONS") else "left")
-    for row in rows:
-        made.add_row(*(Text(" ".join(clean(cell).split())) for cell in row))
-    with console.capture() as capture:
-        console.print(made)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+    """Rows below a header; on a terminal lines are cut to its width, when piped they are whole."""
+    cells = [list(columns), *([" ".join(clean(cell).split()) for cell in row] for row in rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    numeric = [name in ("CHARTS", "VERSIONS") for name in columns]
+    lines = ["  ".join(map(_padded, row, widths, numeric)).rstrip() for row in cells]
+    if sys.stdout.isatty():
+        lines = [_cut(line, get_terminal_size().columns) for line in lines]
+        lines[0] = click.style(lines[0], bold=True)
+    return "\n".join(lines)
+
+
+def _padded(cell: str, width: int, right: bool) -> str:
+    space = " " * (width - cell_len(cell))
+    return space + cell if right else cell + space
+
+
+def _cut(line: str, width: int) -> str:
+    return line if cell_len(line) <= width else set_cell_size(line, width - 1) + "…"
 
 
 def fields(pairs: Mapping[str, object]) -> str:
-    """Names and values, one a line; what is empty is left out."""
-    given = {name: clean(_text(value)) for name, value in pairs.items() if value not in (None, False, "", [], {})}
+    """Names and values, one a line; what is empty or false is left out."""
+    given = {name: clean(_text(value)) for name, value in pairs.items() if value or (value == 0 and value is not False)}
     width = max(map(len, given), default=0)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in given.items())
 

@@ -219,9 +219,9 @@ def test_the_only_instance_is_found_from_anywhere() -> None:
 
 
 def test_of_several_instances_the_nearest_checkout_above_is_meant() -> None:
-    records = [_record("/srv/a"), _record("/srv/b"), _record("/work")]
+    records = [_record("/srv/a"), _record("/srv/b"), _record("/srv")]
     assert instances.chosen(records, Path("/srv/b/docs")).directory == "/srv/b"
-    assert instances.chosen(records, Path("/srv/c")).directory == "/work"
+    assert instances.chosen(records, Path("/srv/c")).directory == "/srv"
 
 
 def test_several_instances_elsewhere_are_listed() -> None:
