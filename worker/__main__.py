@@ -4,7 +4,7 @@
 import gc
 import sys
 
-gc.disable()  # a job's life is short, and what is large is freed by reference counts; `serve` and `schedule` turn it on again
+gc.disable()  # while modules are imported, of which nothing is ever freed
 sys.modules["rich"] = None  # pyright: ignore[reportArgumentType] - structlog would import it for tracebacks that no job prints
 
 import asyncio
@@ -68,6 +68,8 @@ def one_shot(argv: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str]) -> int:
+    gc.freeze()
+    gc.enable()
     set_up_logging("worker")
     try:
         match argv:
@@ -78,12 +80,10 @@ def main(argv: Sequence[str]) -> int:
                 print(USAGE, end="")
                 return 0
             case ["serve", *rest]:
-                gc.enable()
                 from worker.celery_app import serve  # noqa: PLC0415 - the fleet's imports are not a Pod's
 
                 return serve(Settings.from_env({}), rest)
             case ["schedule"]:
-                gc.enable()
                 set_up_logging("scheduler")
                 from worker.scheduler import main as schedule  # noqa: PLC0415
 
