@@ -1,0 +1,136 @@
+"""Decide, then do: documents → desired → actions."""
+
+from dataclasses import replace
+
+import pytest
+
+from catalog.documents import Unreadable, documents
+from catalog.jobs import CleanUpRepository, to_argv
+from catalog.model import FilterRule, RepositoryKey, SecretRef
+from catalog.runs import Applied
+from controller.desired import Desired
+from controller.documents import interpret
+from controller.kinds.apprepository import parse
+from controller.kinds.fields import InvalidDocument
+from controller.plan import EnsureSchedule, Remove, RunNow, plan, plan_removals
+
+KEY = RepositoryKey("default", "a")
+FULL = """
+apiVersion: kubeapps.com/v1alpha1
+kind: AppRepository
+metadata: {name: a, labels: {x: y}}
+spec:
+  type: oci
+  url: ' https://charts.example.com/x '
+  description: text
+  auth: {header: {secretKeyRef: {name: s, key: k}}, customCA: {secretKeyRef: {name: ca, key: ca.crt}}}
+  dockerRegistrySecrets: [d]
+  tlsInsecureSkipVerify: true
+  passCredentials: true
+  interval: 2h
+  filterRule: {jq: '.name == $v', variables: {$v: x}}
+  ociRepositories: [one, two/three]
+  resyncRequests: 3
+  syncJobPodTemplate: {metadata: {}, spec: {containers: []}}
+status: {status: ''}
+"""
+
+
+def desired(text: str = FULL) -> Desired:
+    [document] = documents(text)
+    return parse(document.value, lambda *_: "hash", "test")
+
+
+def standing(wanted: Desired) -> Applied:
+    """What the database holds once `wanted` was applied."""
+    [ensure, *_] = plan(wanted, None, "first")
+    assert isinstance(ensure, EnsureSchedule)
+    return Applied(wanted.key, "first", wanted.fingerprint, wanted.source, to_argv(ensure.job), wanted.problem)
+
+
+def simple(**changes: object) -> Desired:
+    return replace(desired(), problem_reason=None, problem=None, **changes)  # pyright: ignore[reportArgumentType]
+
+
+def test_every_field_of_kubeapps_crd_is_read() -> None:
+    wanted = desired()
+    repository = wanted.repository
+    assert (repository.key, repository.type, repository.url) == (KEY, "oci", "https://charts.example.com/x")
+    assert (repository.auth, repository.ca) == (SecretRef("s", "k"), SecretRef("ca", "ca.crt"))
+    assert repository.filter == FilterRule(".name == $v", {"$v": "x"})
+    assert (repository.verify_tls, repository.pass_credentials) == (False, True)
+    assert repository.options == {"oci-repositories": "one,two/three"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("type: oci", "type: git", "spec.type"),
+        ("type: oci", "type: 7", "spec.type"),
+        ("url: ' https://charts.example.com/x '", "url: nonsense", "spec.url"),
+        ("url: ' https://charts.example.com/x '", "link: x", "spec.link"),
+        ("name: a,", "name: A B,", "metadata.name"),
+        ("resyncRequests: 3", "resyncRequests: many", "spec.resyncRequests"),
+        ("passCredentials: true", "passCredentials: 'yes'", "spec.passCredentials"),
+        ("secretKeyRef: {name: s, key: k}", "secretKeyRef: {name: s}", "spec.auth.header.secretKeyRef.key"),
+        ("ociRepositories: [one, two/three]", "ociRepositories: one", "spec.ociRepositories"),
+        ("filterRule: {jq: '.name == $v', variables: {$v: x}}", "filterRule: text", "spec.filterRule"),
+    ],
+)
+def test_a_wrong_field_is_named_by_its_path(field: str, value: str, said: str) -> None:
+    assert field in FULL
+    with pytest.raises(InvalidDocument, match=said):
+        desired(FULL.replace(field, value))
+
+
+def test_a_new_repository_is_scheduled_and_synced() -> None:
+    wanted = simple()
+    assert plan(wanted, None, "i") == (EnsureSchedule(wanted, "i"), RunNow(KEY))
+
+
+def test_a_restart_syncs_nothing() -> None:
+    wanted = simple()
+    assert plan(wanted, standing(wanted), "other") == ()
+
+
+def test_any_change_of_the_specification_syncs_in_the_same_incarnation() -> None:
+    before = simple()
+    after = replace(before, fingerprint="changed")
+    assert plan(after, standing(before), "other") == (EnsureSchedule(after, "first"), RunNow(KEY))
+
+
+def test_a_suspended_or_refused_repository_is_not_synced() -> None:
+    for wanted in (simple(suspended=True), replace(desired(), problem_reason="InvalidRepository", problem="x")):
+        assert plan(wanted, None, "i") == (EnsureSchedule(wanted, "i"),)
+
+
+def test_a_bumped_resync_request_is_a_change_that_the_listing_does_not_depend_on() -> None:
+    before, after = desired(), desired(FULL.replace("resyncRequests: 3", "resyncRequests: 4"))
+    assert before.fingerprint != after.fingerprint
+    assert before.listing_fingerprint == after.listing_fingerprint
+    assert before.listing_fingerprint != desired(FULL.replace("charts.example.com", "other.example.com")).listing_fingerprint
+
+
+def test_what_is_gone_is_dropped_in_its_incarnation() -> None:
+    assert plan_removals({KEY: standing(simple())}) == (Remove(CleanUpRepository(KEY, "first")),)
+
+
+def test_documents_know_their_lines_and_a_list_is_its_items() -> None:
+    found = documents("# c\na: 1\n---\nkind: List\nitems:\n- {b: 2}\n- c:\n    d: 3\n---\n")
+    assert [(document.line, document.value) for document in found] == [(2, {"a": 1}), (6, {"b": 2}), (7, {"c": {"d": 3}})]
+    assert found[2].line_of("c", "d", "missing") == 8
+
+
+@pytest.mark.parametrize(("text", "line"), [("a: [\n", 2), ("a: 1\nb: c: d\n", 2), ("x: " + "[" * 30_000, 1), ("\0", 1), ("- *no\n", 1)])
+def test_a_text_that_is_no_yaml_says_its_line(text: str, line: int) -> None:
+    with pytest.raises(Unreadable) as unreadable:
+        documents(text)
+    assert unreadable.value.line == line
+
+
+def test_the_same_name_twice_is_said_and_the_first_one_counts() -> None:
+    one = FULL.replace("type: oci", "type: helm")
+    scan = interpret({"1.yaml": one, "2.yaml": one.replace("charts.example.com", "other.example.com")}, "test")
+    assert scan.desired[KEY].repository.url == "https://charts.example.com/x"
+    assert [(problem.file, "1.yaml:2" in problem.message) for problem in scan.problems] == [("2.yaml", True)]
+    assert scan.complete
