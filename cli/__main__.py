@@ -26,7 +26,7 @@ def main() -> None:
 @main.command()
 @click.option("--manifests", type=click.Path(path_type=Path), help="Directory of AppRepository manifests; default: the bundled sample.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of the API and the page; default: 8080, or a free one.")
-@click.option("--state", type=click.Path(path_type=Path), help="Where data and logs live; default: in your state directory.")
+@click.option("--state", type=click.Path(path_type=Path), help="Where data and logs live; default: CHARTFLEET_STATE, or in your home.")
 def up(manifests: Path | None, port: int | None, state: Path | None) -> None:
     """Run the whole of Chartfleet on this machine, until Ctrl-C.
 

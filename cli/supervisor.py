@@ -34,17 +34,23 @@ class _Running:
 class Supervisor:
     """The running parts of one instance. `recorded` hears who runs after every start, `say` gets lines for the user."""
 
-    def __init__(self, logs: Path, recorded: Callable[[Sequence[Process]], object], say: Callable[[str], object]) -> None:
-        self._logs, self._recorded, self._say = logs, recorded, say
+    def __init__(
+        self,
+        logs: Path,
+        recorded: Callable[[Sequence[Process]], object],
+        say: Callable[[str], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._logs, self._recorded, self._say, self._clock = logs, recorded, say, clock
         self._running: list[_Running] = []
 
     def start(self, part: Part) -> None:
-        self._running.append(_Running(part, part.start(), time.monotonic()))
+        self._running.append(_Running(part, part.start(), self._clock()))
         self._record()
 
     def look(self) -> None:
         """Notice deaths and restart what is due. Raises ServerError when a part keeps dying."""
-        now = time.monotonic()
+        now = self._clock()
         for running in self._running:
             if running.due is None and (status := running.child.process.poll()) is not None:
                 sweep(running.child)
@@ -56,7 +62,7 @@ class Supervisor:
         stop([running.child for running in self._running if running.due is None])
 
     def _mourn(self, running: _Running, how: str) -> None:
-        now, name = time.monotonic(), running.part.name
+        now, name = self._clock(), running.part.name
         running.quick_deaths = running.quick_deaths + 1 if now - running.since < QUICK else 1
         log = self._logs / f"{name}.log"
         if running.quick_deaths >= MOST_QUICK_DEATHS:
@@ -66,7 +72,7 @@ class Supervisor:
         running.due = now + delay
 
     def _revive(self, running: _Running) -> None:
-        running.since = time.monotonic()
+        running.since = self._clock()
         try:
             running.child, running.due = running.part.start(), None
         except ServerError as error:

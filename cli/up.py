@@ -3,7 +3,7 @@
 import os
 import shutil
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -148,7 +148,13 @@ class Instance:
     def _spawn(self, name: str, module: str, *words: str, role: str = "chartfleet_writer", **settings: str) -> Child:
         """Start a Python process of ours with the database as `role` sees it, and the broker."""
         urls = {"CHARTFLEET_DATABASE_URL": self._urls[role], "CHARTFLEET_BROKER_URL": self._urls["broker"]}
-        return spawn(name, python(module, *words), self._state / f"{name}.log", {**os.environ, **urls, **settings}, directory=CODE)
+        return spawn(
+            name,
+            python(module, *words),
+            self._state / f"{name}.log",
+            {**os.environ, **_unproxied(os.environ), **urls, **settings},
+            directory=CODE,
+        )
 
     def _until_ready(self) -> None:
         waited = 0.0
@@ -174,6 +180,12 @@ def _prepared(state: Path) -> Path:
     except OSError as error:
         raise Failure(Exit.USAGE, f"The state directory {state} cannot be used: {error.strerror}. Choose another --state.") from None
     return state.resolve()
+
+
+def _unproxied(environment: Mapping[str, str]) -> dict[str, str]:
+    """A proxy, if there is one, is not asked for this machine's own addresses, such as the sample's."""
+    given = environment.get("NO_PROXY") or environment.get("no_proxy")
+    return dict.fromkeys(("NO_PROXY", "no_proxy"), ",".join(filter(None, (given, HOST, "localhost"))))
 
 
 def _directory(manifests: Path | None) -> Path | None:

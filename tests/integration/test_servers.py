@@ -9,12 +9,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from cli import instances, servers
+from cli.supervisor import MOST_QUICK_DEATHS, Part, Supervisor, end_leftovers
 
 ROOT = Path(__file__).parents[2]
 
@@ -158,3 +160,35 @@ def test_a_child_ends_with_its_parent_even_by_kill_9(below: Path) -> None:
             time.sleep(0.01)
         os.kill(parent.pid, signal.SIGKILL)
     assert gone(child)
+
+
+def test_a_part_that_keeps_dying_is_started_again_with_patience_and_then_given_up(below: Path) -> None:
+    said: list[str] = []
+    recorded: list[int] = []
+    seconds = count()  # one passes with every look at the clock
+    log = below / "part.log"
+
+    def start() -> servers.Child:
+        child = servers.spawn("part", ["sh", "-c", "echo no luck; exit 3"], log)
+        child.process.wait()
+        return child
+
+    supervisor = Supervisor(below, lambda children: recorded.append(children[0].pid), said.append, lambda: next(seconds))
+
+    def look_on() -> None:
+        while True:
+            supervisor.look()
+
+    supervisor.start(Part("part", start))
+    with pytest.raises(servers.ServerError, match=r"(?s)part ended with status 3, for the 5th time in a row.*no luck"):
+        look_on()
+    assert [line.partition(";")[2].partition(" (")[0] for line in said] == [f" starting it again in {s} s" for s in ("0.5", "1", "2", "4")]
+    assert len(set(recorded)) == MOST_QUICK_DEATHS
+
+
+def test_leftovers_are_ended_and_later_namesakes_are_not(below: Path) -> None:
+    child = servers.spawn("part", ["sleep", "600"], below / "log")
+    ours = instances.process("part", child.process.pid)
+    namesake = instances.Process("part", ours.pid, ours.started - 1)
+    assert (end_leftovers([namesake]), child.process.poll()) == ([], None)
+    assert (end_leftovers([ours]), child.process.wait()) == (["part"], -signal.SIGTERM)
