@@ -17,7 +17,7 @@ from cli.instances import Process, Record
 from cli.interrupts import Interrupted, Interrupts, listening
 from cli.ports import HOST, Claims
 from cli.progress import Progress
-from cli.servers import Child, ServerError, python, socket_directory, spawn, start_postgres, start_valkey, tail
+from cli.servers import Child, ServerError, python, socket_directory, spawn, start_postgres, start_valkey, stop, tail
 from cli.supervisor import Part, Supervisor, end_leftovers
 
 DEFAULT_PORT = 8080
@@ -58,7 +58,7 @@ class Instance:
 
     def __init__(self, wishes: Wishes, state: Path, interrupts: Interrupts) -> None:
         self._wishes, self._state, self._interrupts = wishes, state, interrupts
-        self._claims = Claims()
+        self._claims, self._port = Claims(), wishes.port or DEFAULT_PORT
         self._sockets = socket_directory(state)
         self._record = Record(instances.process("up", os.getpid()), str(state), str(Path.cwd()))
         self._supervisor = Supervisor(state, self._children_changed, _say)
@@ -123,8 +123,11 @@ class Instance:
 
     def _migrate(self) -> None:
         child = self._spawn("migrations", "migrations", role="chartfleet")
-        while child.process.poll() is None:
-            self._interrupts.pause(1.0)
+        try:
+            while child.process.poll() is None:
+                self._interrupts.pause(1.0)
+        finally:
+            stop([child])
         if child.process.returncode != 0:
             raise ServerError(f"The database cannot be migrated:\n{tail(self._state / 'migrations.log')}")
 
@@ -136,9 +139,10 @@ class Instance:
         return self._spawn("sample", "cli.sample", "--port", str(port))
 
     def _start_api(self) -> Child:
-        port = self._wishes.port or self._claims.take_any(DEFAULT_PORT)
-        if port != (self._wishes.port or DEFAULT_PORT):
-            _say(f"port {DEFAULT_PORT} is in use: taking {port}")
+        port = self._wishes.port or self._claims.take_any(self._port)
+        if port != self._port:
+            _say(f"port {self._port} is in use: taking {port}")
+        self._port = port
         self._record = msgspec.structs.replace(self._record, url=f"http://{HOST}:{port}")
         return self._spawn("api", "api", role="chartfleet_reader", CHARTFLEET_API_HOST=HOST, CHARTFLEET_API_PORT=str(port))
 
@@ -211,4 +215,5 @@ def _answers(url: str) -> bool:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    with suppress(OSError):  # a terminal that was closed must not keep us from an orderly stop
+        print(text, flush=True)
