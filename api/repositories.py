@@ -45,7 +45,7 @@ async def request_sync(connection: Connection, key: Key) -> SyncRequested:
     """Ask for a sync now."""
     requested_at = await search.request_sync(connection, key)
     if requested_at is None:
-        raise NotFound(f"no repository {key} with a schedule")
+        raise NotFound(f"no repository {key} that is scheduled: it may be unknown, suspended or refused")
     return SyncRequested(requested_at=requested_at)
 
 

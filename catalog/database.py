@@ -25,6 +25,8 @@ async def connect(url: str, role: Role, process: str, *, autocommit: bool = Fals
             url, autocommit=autocommit, application_name=f"chartfleet {process}", options=options, connect_timeout=10
         )
     except psycopg.OperationalError as error:
+        if "chartfleet_" in str(error) and "role" in str(error):
+            raise StoreUnavailable(f"the database has no role {role} for this user: run `python -m migrations` first") from None
         raise StoreUnavailable(f"PostgreSQL does not answer: {_first_line(error)}") from None
 
 

@@ -180,7 +180,7 @@ async def claim_due(connection: AsyncConnection, now: datetime, most: int) -> in
     query = (
         select(s.repository_id, r.namespace, r.name, s.argv, s.period_seconds, s.cron, s.next_due_at, s.requested_at)
         .select_from(t.schedules.join(t.repositories, r.id == s.repository_id))
-        .where(or_(s.requested_at.is_not(None), s.next_due_at <= now), ~unfinished)
+        .where(s.next_due_at.is_not(None), or_(s.requested_at.is_not(None), s.next_due_at <= now), ~unfinished)
         .order_by(s.requested_at.asc().nulls_last(), s.next_due_at)
         .limit(most)
         .with_for_update(of=t.schedules, skip_locked=True)

@@ -43,7 +43,7 @@ CREATE FUNCTION chartfleet.request_sync(of_namespace text, of_name text) RETURNS
       end if;
       update chartfleet.schedules s set requested_at = clock_timestamp()
       from chartfleet.repositories r
-      where r.id = s.repository_id and r.namespace = of_namespace and r.name = of_name
+      where r.id = s.repository_id and r.namespace = of_namespace and r.name = of_name and s.next_due_at is not null
       returning s.requested_at into asked;
       if asked is not null then
         perform pg_notify('chartfleet_work', '');
@@ -52,7 +52,7 @@ CREATE FUNCTION chartfleet.request_sync(of_namespace text, of_name text) RETURNS
     end
   $$;
 
-COMMENT ON FUNCTION chartfleet.request_sync(of_namespace text, of_name text) IS 'asks for a sync now; null when there is no such visible repository';
+COMMENT ON FUNCTION chartfleet.request_sync(of_namespace text, of_name text) IS 'asks for a sync now; null when there is no such visible repository, or it is suspended or refused';
 
 CREATE FUNCTION chartfleet.sees_all() RETURNS boolean
     LANGUAGE sql STABLE PARALLEL SAFE

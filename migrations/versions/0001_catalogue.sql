@@ -316,7 +316,7 @@ create function chartfleet.request_sync(of_namespace text, of_name text) returns
       end if;
       update chartfleet.schedules s set requested_at = clock_timestamp()
       from chartfleet.repositories r
-      where r.id = s.repository_id and r.namespace = of_namespace and r.name = of_name
+      where r.id = s.repository_id and r.namespace = of_namespace and r.name = of_name and s.next_due_at is not null
       returning s.requested_at into asked;
       if asked is not null then
         perform pg_notify('chartfleet_work', '');
@@ -324,7 +324,7 @@ create function chartfleet.request_sync(of_namespace text, of_name text) returns
       return asked;
     end
   $$;
-comment on function chartfleet.request_sync(text, text) is 'asks for a sync now; null when there is no such visible repository';
+comment on function chartfleet.request_sync(text, text) is 'asks for a sync now; null when there is no such visible repository, or it is suspended or refused';
 
 revoke execute on function chartfleet.request_sync(text, text), chartfleet.matching_charts(text) from public;
 grant execute on function chartfleet.request_sync(text, text), chartfleet.matching_charts(text) to chartfleet_reader, chartfleet_writer;

@@ -97,9 +97,10 @@ async def test_only_what_workers_have_room_for_is_sent(engine: AsyncEngine) -> N
     assert await take(engine, 6) == []
 
 
-async def test_a_suspended_repository_is_never_due(engine: AsyncEngine) -> None:
+async def test_a_suspended_repository_is_never_due_nor_asked_for(engine: AsyncEngine, database: Database) -> None:
     await put(engine, "a")
     await put(engine, "a", runnable=False)
+    database.rows("update chartfleet.schedules set requested_at = now()")
     assert await claim(engine, NOW + 99 * HOUR) == 0
 
 
