@@ -84,7 +84,7 @@ class Instance:
         directory = self._wishes.manifests or self._state / "manifests"
         if not self._wishes.manifests:
             self._supervisor.start(Part("sample", self._start_sample))
-        self._start("controller", "controller", "--directory", str(directory))
+        self._start("controller", "controller", "--directory", str(directory), CHARTFLEET_SOURCE=f"laptop:{self._state}")
         self._start("scheduler", "worker", "schedule")
         self._start("worker", "worker", "serve", "--concurrency", str(CONCURRENCY), CHARTFLEET_SECRETS_DIRECTORY=str(directory))
         self._supervisor.start(Part("api", self._start_api))
