@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
+import orjson
 
 from catalog.errors import CatalogError, LimitExceeded, SourceMalformed
 from catalog.report import Note
@@ -29,7 +30,7 @@ Part = bytes | list[Note] | End | Restart
 async def walk(index: BinaryIO, known: Mapping[str, bytes]) -> AsyncIterator[Part]:
     """Rows (COPY lines), then the notes, then the end. Raises the file's error, also when the child is killed."""
     with tempfile.TemporaryFile() as handed:
-        handed.write(msgspec.msgpack.encode(dict(known)))
+        handed.write(orjson.dumps({name: rollup.hex() for name, rollup in known.items()}))
         handed.seek(0)
         os.lseek(index.fileno(), 0, os.SEEK_SET)
         child = await asyncio.create_subprocess_exec(
@@ -71,13 +72,13 @@ def _decoded(kind: bytes, payload: bytes) -> Part:
     if kind == ROWS:
         return payload
     if kind == NOTES:
-        return msgspec.msgpack.decode(payload, type=list[Note])
+        return msgspec.json.decode(payload, type=list[Note])
     if kind == RESTART:
         return Restart()
     if kind == END:
-        return msgspec.msgpack.decode(payload, type=End)
+        return msgspec.json.decode(payload, type=End)
     assert kind == FAILURE
-    failure = msgspec.msgpack.decode(payload, type=Failure)
+    failure = msgspec.json.decode(payload, type=Failure)
     raise ERRORS[failure.reason](failure.message)
 
 

@@ -4,12 +4,10 @@ Every scalar is the text that was written, a plain null is None. YAML is read as
 the file; JSON is decoded chart by chart. Limits on levels, scalars and aliases hold while reading.
 """
 
-import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
-import msgspec
 from yaml.cyaml import CParser  # pyright: ignore[reportAttributeAccessIssue] - its C half has no types
 from yaml.events import (
     AliasEvent,
@@ -156,38 +154,6 @@ class YamlReader:
             raise LimitExceeded(f"line {event.start_mark.line + 1}: an entry of more than {MOST_NODES:,} values, aliases expanded")
 
 
-class JsonIndex(msgspec.Struct):
-    """The frame of a JSON index; charts are decoded one by one."""
-
-    entries: dict[str, msgspec.Raw] | None = None
-    apiVersion: Any = None  # noqa: N815 - the file's own word
-
-
-def json_charts(index: JsonIndex) -> Entries:
-    """An index in JSON as (chart, versions), scalars as text, like the YAML reader's. Raises SourceMalformed or msgspec's errors."""
-    if index.entries is None and index.apiVersion is None:
-        raise SourceMalformed("not a chart repository index: it has neither `entries` nor `apiVersion`")
-    decoder = msgspec.json.Decoder(float_hook=str)
-    for name, raw in (index.entries or {}).items():
-        versions = decoder.decode(raw)
-        yield name, map(as_text, versions) if isinstance(versions, list) else ()
-
-
-def as_text(value: Any) -> Any:
-    """JSON's numbers and booleans as the text that YAML's reader would give."""
-    match value:
-        case dict():
-            return {key: as_text(item) for key, item in value.items()}
-        case list():
-            return [as_text(item) for item in value]
-        case bool():
-            return "true" if value else "false"
-        case int():
-            return str(value)
-        case _:
-            return value
-
-
 def charts_of(file: BinaryIO) -> Entries:
     """The reader that fits: JSON by its first byte, if it is JSON; else YAML."""
     head = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -197,11 +163,9 @@ def charts_of(file: BinaryIO) -> Entries:
     if head.startswith(b"<"):
         raise SourceMalformed("an HTML or XML page came instead of an index: is this the repository's URL, or a login page?")
     if head.startswith(b"{") and os.fstat(file.fileno()).st_size <= MOST_JSON:
-        try:
-            index = msgspec.json.decode(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), type=JsonIndex)
-        except msgspec.MsgspecError:
-            pass  # a flow mapping of YAML may begin like JSON
-        else:
+        from worker.index_json import json_charts, json_index  # noqa: PLC0415 - its imports are not a YAML index's
+
+        if index := json_index(file):  # else a flow mapping of YAML, which may begin like JSON
             yield from json_charts(index)
             return
     yield from YamlReader(file).charts()

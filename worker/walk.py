@@ -3,7 +3,8 @@
 python -m worker.walk KNOWN_FD < INDEX > FRAMES
 
 Hostile input meets limits of CPU seconds and address space besides those of the readers; whatever kills this process is told by its parent
-as an error of that index, and nothing else notices. Frames go to standard output: a kind, a length, a payload.
+as an error of that index, and nothing else notices. Frames go to standard output: a kind, a length, a payload (COPY
+lines, or JSON).
 """
 
 import gc
@@ -12,9 +13,10 @@ import resource
 import struct
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-import msgspec
+import orjson
 import yaml
 
 from catalog.errors import LimitExceeded, SourceError
@@ -31,7 +33,8 @@ ROWS, NOTES, RESTART, END, FAILURE = b"R", b"N", b"X", b"E", b"F"
 HEADER = struct.Struct(">cI")
 
 
-class End(msgspec.Struct):
+@dataclass(frozen=True, slots=True)
+class End:
     """What the walk saw in all: `gone` are known charts that are no longer listed."""
 
     charts: int
@@ -40,7 +43,10 @@ class End(msgspec.Struct):
     notes_total: int
 
 
-class Failure(msgspec.Struct):
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the file is no index; `reason` is the name of an error of ours."""
+
     reason: str
     message: str
 
@@ -85,9 +91,9 @@ class Walk:
         if self.repeated:
             raise RepeatedChart
         self._flush()
-        self._write(NOTES, msgspec.msgpack.encode(self._notes))
+        self._write(NOTES, orjson.dumps(self._notes))
         gone = sorted(self._known.keys() - self._listed)
-        self._write(END, msgspec.msgpack.encode(End(self._charts, self._versions, gone, self._notes_total)))
+        self._write(END, orjson.dumps(End(self._charts, self._versions, gone, self._notes_total)))
 
     def remember(self, repeated: set[str]) -> None:
         for name in sorted(repeated):
@@ -145,7 +151,7 @@ def walk(file: BinaryIO, known: Mapping[str, bytes], write: Callable[[bytes, byt
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}: " if mark else ""
         _fail(write, "SourceMalformed", f"the index is not YAML: {place}{error.problem or error.context}")
-    except (yaml.YAMLError, msgspec.MsgspecError, UnicodeError, ValueError) as error:
+    except (yaml.YAMLError, UnicodeError, ValueError) as error:
         _fail(write, "SourceMalformed", f"the index cannot be read: {str(error).splitlines()[0][:200]}")
     except RecursionError:
         _fail(write, "LimitExceeded", "the index is nested too deeply")
@@ -154,7 +160,7 @@ def walk(file: BinaryIO, known: Mapping[str, bytes], write: Callable[[bytes, byt
 
 
 def _fail(write: Callable[[bytes, bytes], None], reason: str, message: str) -> None:
-    write(FAILURE, msgspec.msgpack.encode(Failure(reason, message)))
+    write(FAILURE, orjson.dumps(Failure(reason, message)))
 
 
 def main() -> None:
@@ -164,7 +170,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU, MOST_CPU))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with os.fdopen(int(sys.argv[1]), "rb") as handed:
-        known = msgspec.msgpack.decode(handed.read(), type=dict[str, bytes])
+        known = {name: bytes.fromhex(text) for name, text in orjson.loads(handed.read()).items()}
     output = sys.stdout.buffer
 
     def write(kind: bytes, payload: bytes) -> None:
@@ -174,6 +180,7 @@ def main() -> None:
 
     with os.fdopen(0, "rb", buffering=1 << 18) as file:
         walk(file, known, write)
+    os._exit(0)  # the system frees faster than the interpreter's shutdown
 
 
 if __name__ == "__main__":

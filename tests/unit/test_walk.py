@@ -34,10 +34,10 @@ class Result:
         self.rows = [line.split("\t") for line in lines]
         self.versions = [(row[0], row[3]) for row in self.rows]
         self.rollups = {row[0]: bytes.fromhex(row[1].removeprefix("\\\\x")) for row in self.rows}
-        self.notes = [note for kind, payload in frames if kind == NOTES for note in msgspec.msgpack.decode(payload, type=list[Note])]
+        self.notes = [note for kind, payload in frames if kind == NOTES for note in msgspec.json.decode(payload, type=list[Note])]
         self.reasons = Counter(note.reason for note in self.notes)
-        self.end = next((msgspec.msgpack.decode(payload, type=End) for kind, payload in frames if kind == END), None)
-        self.failure = next((msgspec.msgpack.decode(payload, type=Failure) for kind, payload in frames if kind == FAILURE), None)
+        self.end = next((msgspec.json.decode(payload, type=End) for kind, payload in frames if kind == END), None)
+        self.failure = next((msgspec.json.decode(payload, type=Failure) for kind, payload in frames if kind == FAILURE), None)
 
 
 # charts, versions, notes by reason; or the error and a word of its message

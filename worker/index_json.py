@@ -1,0 +1,52 @@
+"""The JSON half of worker.index, apart so that only a JSON index pays for msgspec's import."""
+
+import mmap
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import msgspec
+
+from catalog.errors import SourceMalformed
+
+
+class JsonIndex(msgspec.Struct):
+    """The frame of a JSON index; charts are decoded one by one."""
+
+    entries: dict[str, msgspec.Raw] | None = None
+    apiVersion: Any = None  # noqa: N815 - the file's own word
+
+
+def json_index(file: BinaryIO) -> JsonIndex | None:
+    """The frame of a file that is an index in JSON, or None."""
+    try:
+        return msgspec.json.decode(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), type=JsonIndex)
+    except msgspec.MsgspecError:
+        return None
+
+
+def json_charts(index: JsonIndex) -> Iterator[tuple[str, Iterator[Any]]]:
+    """Its (chart, versions), scalars as text, like the YAML reader's. Raises SourceMalformed."""
+    if index.entries is None and index.apiVersion is None:
+        raise SourceMalformed("not a chart repository index: it has neither `entries` nor `apiVersion`")
+    decoder = msgspec.json.Decoder(float_hook=str)
+    for name, raw in (index.entries or {}).items():
+        try:
+            versions = decoder.decode(raw)
+        except msgspec.MsgspecError as error:
+            raise SourceMalformed(f"the index is not JSON: {error}") from None
+        yield name, map(as_text, versions if isinstance(versions, list) else [])
+
+
+def as_text(value: Any) -> Any:
+    """JSON's numbers and booleans as the text that YAML's reader would give."""
+    match value:
+        case dict():
+            return {key: as_text(item) for key, item in value.items()}
+        case list():
+            return [as_text(item) for item in value]
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case _:
+            return value
