@@ -59,14 +59,14 @@ class Bench:
     def __init__(self, postgres: servers.Child, url: str, server: str) -> None:
         self._postmaster, self.url, self.server = postgres.process.pid, url, server
 
-    def measure(self, work: Callable[[], int]) -> Cost:
-        """Run `work`, which returns the pid whose tree is weighed, and read the meters around it."""
+    def measure(self, work: Callable[[], None], *, own: bool = False) -> Cost:
+        """Run `work` and read the meters around it; `own`: it runs in this process, which is then not weighed."""
         self.sql("checkpoint")
         self.control("POST", "reset")
-        before = (self.sql("select pg_current_wal_insert_lsn()"), self.rows(), self.postgres_cpu(), cpu(), time.monotonic())
-        with weighing() as memory:
+        before = (self.sql("select pg_current_wal_insert_lsn()"), self.rows(), self.postgres_cpu(), cpu(own=own), time.monotonic())
+        with weighing(idle=own) as memory:
             work()
-        wall, used = time.monotonic() - before[4], cpu() - before[3]
+        wall, used = time.monotonic() - before[4], cpu(own=own) - before[3]
         postgres = self.postgres_cpu() - before[2]
         wal = self.sql(f"select pg_current_wal_insert_lsn() - '{before[0]}'")
         status = self.control("GET", "status")
@@ -99,15 +99,18 @@ class Bench:
         return sum(int(stat[11]) + int(stat[12]) for stat in stats) / TICK + (int(stats[0][13]) + int(stats[0][14])) / TICK
 
 
-def cpu() -> float:
-    """Seconds of this process and its children that ended."""
-    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+def cpu(*, own: bool) -> float:
+    """Seconds of the children that ended, and of this process if the work is its own."""
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_CHILDREN, *([resource.RUSAGE_SELF] if own else [])))
 
 
 @contextmanager
-def weighing() -> Iterator[list[float]]:
-    """Sample the PSS of this process's children (a fresh job and its walk) every 5 ms; MiB."""
+def weighing(*, idle: bool) -> Iterator[list[float]]:
+    """Sample the PSS of this process's children (a fresh job and its walk) every 5 ms, in MiB, unless that would be measured itself."""
     samples, over = [0.0], threading.Event()
+    if idle:
+        yield samples
+        return
 
     def sample() -> None:
         while not over.wait(0.005):
@@ -146,15 +149,14 @@ def pss(pid: int) -> float:
     return next((int(line.split()[1]) / 1024 for line in text.splitlines() if line.startswith("Pss:")), 0.0)
 
 
-def fresh(bench: Bench) -> Callable[[], int]:
+def fresh(bench: Bench) -> Callable[[], None]:
     """The job as a process of its own."""
     argv = servers.python("worker", "sync", KEY.name, bench.server, "helm", f"--namespace={KEY.namespace}")
     environment = {**os.environ, "CHARTFLEET_DATABASE_URL": bench.url.replace("//chartfleet@", "//chartfleet_writer@")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
 
-    def work() -> int:
+    def work() -> None:
         subprocess.run(argv, env=environment, cwd=ROOT, check=True, capture_output=True)
-        return 0
 
     return work
 
@@ -168,19 +170,18 @@ class Warm:
         self._worker = self._loop.run_until_complete(Worker.open(settings))
         self._repository = Repository(KEY, "helm", bench.server)
 
-    def sync(self) -> int:
-        return self._do(run(self._worker, SyncRepository(self._repository)))
+    def sync(self) -> None:
+        self._do(run(self._worker, SyncRepository(self._repository)))
 
-    def files(self) -> int:
-        return self._do(run(self._worker, FetchFiles(self._repository)))
+    def files(self) -> None:
+        self._do(run(self._worker, FetchFiles(self._repository)))
 
     def close(self) -> None:
         self._loop.run_until_complete(self._worker.close())
         self._loop.close()
 
-    def _do(self, job: Awaitable[object]) -> int:
+    def _do(self, job: Awaitable[object]) -> None:
         self._loop.run_until_complete(self._told(job))
-        return os.getpid()
 
     async def _told(self, job: Awaitable[object]) -> None:
         await job
@@ -198,12 +199,12 @@ def measure_all(bench: Bench, added: Path) -> dict[str, Cost]:
     costs["first sync, fresh process, with the newest archives"] = bench.measure(fresh(bench))
     warm = Warm(bench)
     warm.sync()
-    costs["unchanged, running worker"] = bench.measure(warm.sync)
+    costs["unchanged, running worker"] = bench.measure(warm.sync, own=True)
     wipe(bench)
-    costs["first sync, running worker, listing alone"] = bench.measure(warm.sync)
-    costs["its 206 newest archives, running worker"] = bench.measure(warm.files)
+    costs["first sync, running worker, listing alone"] = bench.measure(warm.sync, own=True)
+    costs["its 206 newest archives, running worker"] = bench.measure(warm.files, own=True)
     use(bench, added.with_name("two.yaml"))
-    costs["one added version, running worker, listing alone"] = bench.measure(warm.sync)
+    costs["one added version, running worker, listing alone"] = bench.measure(warm.sync, own=True)
     warm.close()
     return costs
 
