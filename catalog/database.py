@@ -7,7 +7,7 @@ from typing import Literal
 import psycopg
 from psycopg import AsyncConnection
 
-from catalog.errors import StoreUnavailable
+from catalog.errors import InvalidJob, StoreUnavailable
 
 Role = Literal["chartfleet_owner", "chartfleet_writer", "chartfleet_reader"]
 SCHEMA_REVISION = "0001"  # the migration that this code was written for
@@ -24,6 +24,8 @@ async def connect(url: str, role: Role, process: str, *, autocommit: bool = Fals
         return await AsyncConnection.connect(
             url, autocommit=autocommit, application_name=f"chartfleet {process}", options=options, connect_timeout=10
         )
+    except psycopg.ProgrammingError as error:
+        raise InvalidJob(f"CHARTFLEET_DATABASE_URL is no address of a PostgreSQL: {_first_line(error)}") from None
     except psycopg.OperationalError as error:
         if "chartfleet_" in str(error) and "role" in str(error):
             raise StoreUnavailable(f"the database has no role {role} for this user: run `python -m migrations` first") from None

@@ -13,6 +13,7 @@ from catalog.model import SecretRef
 
 MOST_LEVELS = 64  # libyaml's composer recurses: 30,000 nested "[" would end the process
 MOST_CHARACTERS = 3_000_000
+MOST_VALUES = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ def documents(text: str) -> list[Document]:
     if len(text) > MOST_CHARACTERS:
         raise Unreadable(1, f"{len(text):,} characters, more than the {MOST_CHARACTERS:,} a manifest may have")
     try:
-        _check_depth(text)
+        _check_shape(text)
         return list(_load(text))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -74,7 +75,9 @@ def is_secret(document: Document, namespace: str, name: str) -> bool:
 
 
 def _key_of(secret: Mapping[str, Any], namespace: str, ref: SecretRef) -> str:
-    plain, encoded = secret.get("stringData") or {}, secret.get("data") or {}
+    plain, encoded = (secret.get(field) or {} for field in ("stringData", "data"))
+    if not isinstance(plain, dict) or not isinstance(encoded, dict):
+        raise WaitingForSecret(f"`data` and `stringData` of Secret {namespace}/{ref.name} must be mappings")
     if ref.key in plain:
         return str(plain[ref.key])
     if ref.key not in encoded:
@@ -85,12 +88,27 @@ def _key_of(secret: Mapping[str, Any], namespace: str, ref: SecretRef) -> str:
         raise WaitingForSecret(f"key {ref.key} of Secret {namespace}/{ref.name} is not base64 of UTF-8 text") from None
 
 
-def _check_depth(text: str) -> None:
-    depth = 0
+def _check_shape(text: str) -> None:
+    """Levels and values, aliases expanded, before anything is built of them."""
+    sizes: dict[str, int] = {}
+    around: list[tuple[str | None, int]] = []  # of each open collection: its anchor, and the values counted before it
+    count = 0
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MOST_LEVELS:
-            raise Unreadable(event.start_mark.line + 1 if event.start_mark else 1, f"more than {MOST_LEVELS} levels deep")
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        match event:
+            case yaml.CollectionStartEvent():
+                around.append((event.anchor, count))
+            case yaml.CollectionEndEvent():
+                anchor, before = around.pop()
+                sizes[anchor or ""] = count - before
+            case yaml.AliasEvent():
+                count += sizes.get(event.anchor or "", MOST_VALUES)
+            case _:
+                count += 1
+        if len(around) > MOST_LEVELS:
+            raise Unreadable(line, f"more than {MOST_LEVELS} levels deep")
+        if count > MOST_VALUES:
+            raise Unreadable(line, f"more than {MOST_VALUES:,} values, aliases expanded")
 
 
 def _load(text: str) -> Iterator[Document]:

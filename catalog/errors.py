@@ -2,7 +2,7 @@
 
 CatalogError
 ├─ InvalidRepository       the resource is wrong; the message says what to change
-├─ InvalidJob              an argv that is no job of ours
+├─ InvalidJob              an argv that is no job of ours, or a setting that is wrong
 ├─ RepositoryGone          deleted meanwhile: stop, no alarm
 ├─ WaitingForSecret        a Secret or a key of it is not there yet        transient
 ├─ SourceError

@@ -96,8 +96,10 @@ def from_argv(argv: Sequence[str]) -> Command:
 
 def _job(verb: str, rest: list[str], flags: Mapping[str, list[str]], options: dict[str, str]) -> Job:
     key = RepositoryKey(_last(flags, "namespace"), rest[0])
-    if not key.namespace or not key.name:
-        raise InvalidJob(f"{verb} needs a NAME and --namespace")
+    if not key.namespace or not key.name or set(key.namespace) & set(",*"):
+        raise InvalidJob(f"{verb} needs a NAME and --namespace, which has no ',' or '*'")
+    if len(rest) > 1 and "@" in rest[1].partition("//")[2].partition("/")[0]:
+        raise InvalidJob(f"the URL of {key} holds a user or password: give it as AUTHORIZATION_HEADER, or in a Secret")
     incarnation, fingerprint = options.pop("incarnation", ""), options.pop("fingerprint", "")
     if verb == "delete":
         return CleanUpRepository(key, incarnation)
@@ -198,5 +200,9 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _secret(text: str) -> SecretRef | None:
+    if not text:
+        return None
     name, _, key = text.partition("/")
-    return SecretRef(name, key) if name and key else None
+    if not name or not key:
+        raise InvalidJob(f"a Secret is named as NAME/KEY, not {text!r}")
+    return SecretRef(name, key)

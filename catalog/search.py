@@ -208,7 +208,7 @@ _files_pending = (
 _ready = and_(func.coalesce(_finished.c.state == "done", False), schedules.c.problem_reason.is_(None), schedules.c.problem.is_(None))
 _found = select(
     *(repositories.c[name] for name in ("id", "namespace", "name", "type", "charts", "versions", "body_sha256")),
-    func.regexp_replace(repositories.c.url, r"\?.*", "?…").label("url"),  # a query may hold a token
+    func.regexp_replace(func.regexp_replace(repositories.c.url, "//[^/@]*@", "//"), r"\?.*", "?…").label("url"),  # either may be secret
     *(schedules.c[name] for name in ("problem_reason", "problem")),
     schedules.c.next_due_at.label("next_due"),
     *(_newest.c[name] for name in ("state", "phase")),

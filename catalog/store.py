@@ -89,17 +89,25 @@ _REMOVE_CHARTS = text("""
     update chartfleet.charts set removed_at = now() where repository_id = :repository and name = any(:gone) and removed_at is null
 """)
 
-# The newest version of each changed chart, unless its archive was read under the same digest.
+# The newest version of each changed chart. A changed entry's archive is read again, unless it was read under the digest it still has.
+_RENEW_WORK = text("""
+    update chartfleet.file_work w
+    set state = 'pending', digest = v.digest, attempts = 0, next_attempt_at = now(), error_class = null, error = null
+    from staged_changes x
+    join chartfleet.charts c on c.repository_id = :repository and c.name = x.chart
+    join chartfleet.chart_versions v on v.chart_id = c.id and v.version = x.version
+    where x.change in ('changed', 'reappeared') and w.version_id = v.id
+      and (v.digest is null or w.digest is distinct from v.digest or w.state = 'pending')
+""")
+
 _PUT_WORK = text("""
-    insert into chartfleet.file_work as w (version_id, namespace, repository_id, digest)
+    insert into chartfleet.file_work (version_id, namespace, repository_id, digest)
     select v.id, :namespace, :repository, v.digest
     from (select distinct chart from staged_changes) x
     join chartfleet.charts c on c.repository_id = :repository and c.name = x.chart and c.removed_at is null
     join chartfleet.chart_versions v on v.chart_id = c.id and v.version = c.version
     where v.urls <> '{}'
-    on conflict (version_id) do update
-    set state = 'pending', digest = excluded.digest, attempts = 0, next_attempt_at = now(), error_class = null, error = null
-    where w.digest is distinct from excluded.digest
+    on conflict (version_id) do nothing
 """)
 
 _PUT_LEDGER = text("""
@@ -186,6 +194,7 @@ async def publish(connection: AsyncConnection, what: Publication) -> Counts:
     if counts.removed:
         await connection.execute(_REMOVE_VERSIONS, values)
         await connection.execute(_REMOVE_CHARTS, values)
+    await connection.execute(_RENEW_WORK, values)
     await connection.execute(_PUT_WORK, values)
     await record_listing(connection, what)
     await connection.execute(select(func.pg_advisory_xact_lock(LEDGER_LOCK, 0)))
@@ -237,7 +246,9 @@ async def put_files(
     if files:
         blobs = [{"sha256": sha256, "size": len(content), "content": content} for sha256, content in files.values()]
         await connection.execute(insert(t.blobs).on_conflict_do_nothing(), blobs)
-    await connection.execute(delete(t.version_files).where(t.version_files.c.version_id == work.version_id))
+    file = t.version_files.c
+    before = [bytes(sha256) for (sha256,) in await connection.execute(select(file.sha256).where(file.version_id == work.version_id))]
+    await connection.execute(delete(t.version_files).where(file.version_id == work.version_id))
     rows = [{"version_id": work.version_id, "namespace": namespace, "name": name, "sha256": sha256} for name, (sha256, _) in files.items()]
     if rows:
         await connection.execute(insert(t.version_files), rows)
@@ -246,6 +257,7 @@ async def put_files(
         .where(t.file_work.c.version_id == work.version_id)
         .values(state="done", attempts=work.attempts + 1, digest_found=digest_found, error_class=None, error=None)
     )
+    await _drop_unused(connection, before)
 
 
 async def postpone_files(connection: AsyncConnection, versions: Sequence[int], seconds: float, reason: str, error: str) -> None:
@@ -262,6 +274,13 @@ async def postpone_files(connection: AsyncConnection, versions: Sequence[int], s
     )
 
 
+async def postpone_due(connection: AsyncConnection, repository: int, seconds: float, reason: str, error: str) -> None:
+    """Postpone everything that is due in a repository."""
+    w = t.file_work.c
+    query = select(w.version_id).where(w.repository_id == repository, w.state == "pending", w.next_attempt_at <= func.now())
+    await postpone_files(connection, [version for (version,) in await connection.execute(query)], seconds, reason, error)
+
+
 async def delete_repository(connection: AsyncConnection, key: RepositoryKey, incarnation: str) -> bool:
     """Fence the incarnation and remove the repository's rows with everything that only they used; False when there were none."""
     fence = {"namespace": key.namespace, "name": key.name, "incarnation": incarnation}
@@ -275,9 +294,17 @@ async def delete_repository(connection: AsyncConnection, key: RepositoryKey, inc
         return False
     used = await _blobs_of(connection, repository)
     await connection.execute(delete(t.repositories).where(row.id == repository))
-    unused = ~select(t.version_files.c.sha256).where(t.version_files.c.sha256 == t.blobs.c.sha256).exists()
-    await connection.execute(delete(t.blobs).where(t.blobs.c.sha256 == any_(literal(used, ARRAY(LargeBinary))), unused))
+    await _drop_unused(connection, used)
     return True
+
+
+async def _drop_unused(connection: AsyncConnection, blobs: Sequence[bytes]) -> None:
+    """Remove those contents that no version has any more, unless somebody is just taking one up."""
+    blob = t.blobs.c
+    unused = ~select(t.version_files.c.sha256).where(t.version_files.c.sha256 == blob.sha256).exists()
+    free = select(blob.sha256).where(blob.sha256 == any_(literal(blobs, ARRAY(LargeBinary))), unused).with_for_update(skip_locked=True)
+    if blobs:
+        await connection.execute(delete(t.blobs).where(blob.sha256.in_(free)))
 
 
 async def _blobs_of(connection: AsyncConnection, repository: int) -> list[bytes]:

@@ -32,7 +32,7 @@ class Stored:
 
 _FIND = """
     select id, incarnation, applied_fingerprint, etag, last_modified, body_sha256, charts, versions,
-           exists (select from chartfleet.file_work w
+           exists (select from chartfleet.file_work w join chartfleet.chart_versions v on v.id = w.version_id and v.removed_at is null
                    where w.repository_id = r.id and w.state = 'pending' and w.next_attempt_at <= now()) as files_due
     from chartfleet.repositories r where namespace = %s and name = %s
 """

@@ -55,8 +55,12 @@ def process(name: str, pid: int) -> Process:
 
 @contextmanager
 def held(state: Path) -> Generator[None]:
-    """The state directory as ours alone, for as long as we live. Raises Failure when another instance has it."""
-    with (state / "lock").open("w") as lock:
+    """The state directory as ours alone, for as long as we live. Raises Failure when another instance has it, or nobody may write there."""
+    try:
+        file = (state / "lock").open("w")
+    except OSError as error:
+        raise Failure(Exit.NOT_STARTED, f"The state directory {state} cannot be written: {error.strerror}.") from None
+    with file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -20,6 +20,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
+from kombu import Connection
+from kombu.exceptions import KombuError
 
 LONGEST_SOCKET = 107
 NOBODY = 65534
@@ -146,6 +148,18 @@ def sweep(child: Child) -> None:
     with suppress(ProcessLookupError):
         os.killpg(child.process.pid, signal.SIGKILL)
     child.process.wait()
+
+
+def answering(broker: str) -> str:
+    """The URL of a broker that answers. Raises ServerError, without the password that the URL may hold."""
+    connection = Connection(broker, connect_timeout=3)
+    try:
+        connection.ensure_connection(max_retries=1, timeout=5)
+    except (KombuError, OSError, LookupError, ValueError) as error:
+        raise ServerError(f"The broker of CHARTFLEET_BROKER_URL, {connection.as_uri()}, does not answer: {error}") from None
+    finally:
+        connection.release()
+    return broker
 
 
 def python(module: str, *words: str) -> list[str]:

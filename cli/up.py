@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,11 +18,11 @@ from cli.instances import Process, Record
 from cli.interrupts import Interrupted, Interrupts, listening
 from cli.ports import HOST, Claims
 from cli.progress import Progress
-from cli.servers import Child, ServerError, python, socket_directory, spawn, start_postgres, start_valkey, stop, tail
+from cli.servers import Child, ServerError, answering, python, socket_directory, spawn, start_postgres, start_valkey, stop, tail
 from cli.supervisor import Part, Supervisor, end_leftovers
 
 DEFAULT_PORT = 8080
-CONCURRENCY = 2
+CONCURRENCY = 4  # jobs mostly wait for remotes; a few that hang must not hold up the others
 CODE = Path(__file__).parents[1]  # where `python -m` finds the other processes
 LARGEST_LOG = 10_000_000
 READY_WITHIN = 60.0
@@ -86,7 +87,8 @@ class Instance:
             self._supervisor.start(Part("sample", self._start_sample))
         self._start("controller", "controller", "--directory", str(directory), CHARTFLEET_SOURCE=f"laptop:{self._state}")
         self._start("scheduler", "worker", "schedule")
-        self._start("worker", "worker", "serve", "--concurrency", str(CONCURRENCY), CHARTFLEET_SECRETS_DIRECTORY=str(directory))
+        serve = ("worker", "serve", "--concurrency", str(CONCURRENCY))
+        self._start("worker", *serve, stop_signal=signal.SIGQUIT, CHARTFLEET_SECRETS_DIRECTORY=str(directory))
         self._supervisor.start(Part("api", self._start_api))
         self._until_ready()
         _say(f"\nChartfleet runs: {self._record.url}    (Ctrl-C stops it)")
@@ -107,7 +109,7 @@ class Instance:
         else:
             self._supervisor.start(Part("postgres", self._start_postgres))
         if url := os.environ.get("CHARTFLEET_BROKER_URL"):
-            self._urls["broker"] = url
+            self._urls["broker"] = answering(url)
         else:
             self._supervisor.start(Part("valkey", self._start_valkey))
 
@@ -146,17 +148,26 @@ class Instance:
         self._record = msgspec.structs.replace(self._record, url=f"http://{HOST}:{port}")
         return self._spawn("api", "api", role="chartfleet_reader", CHARTFLEET_API_HOST=HOST, CHARTFLEET_API_PORT=str(port))
 
-    def _start(self, name: str, module: str, *words: str, **settings: str) -> None:
-        self._supervisor.start(Part(name, partial(self._spawn, name, module, *words, **settings)))
+    def _start(self, name: str, module: str, *words: str, stop_signal: signal.Signals = signal.SIGTERM, **settings: str) -> None:
+        self._supervisor.start(Part(name, partial(self._spawn, name, module, *words, stop_signal=stop_signal, **settings)))
 
-    def _spawn(self, name: str, module: str, *words: str, role: str = "chartfleet_writer", **settings: str) -> Child:
-        """Start a Python process of ours with the database as `role` sees it, and the broker."""
+    def _spawn(
+        self,
+        name: str,
+        module: str,
+        *words: str,
+        role: str = "chartfleet_writer",
+        stop_signal: signal.Signals = signal.SIGTERM,
+        **settings: str,
+    ) -> Child:
+        """Start a Python process of ours with the database as `role` sees it, and the broker. SIGQUIT: a worker that waits for no job."""
         urls = {"CHARTFLEET_DATABASE_URL": self._urls[role], "CHARTFLEET_BROKER_URL": self._urls["broker"]}
         return spawn(
             name,
             python(module, *words),
             self._state / f"{name}.log",
             {**os.environ, **_unproxied(os.environ), **urls, **settings},
+            stop_signal,
             directory=CODE,
         )
 

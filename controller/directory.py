@@ -29,12 +29,13 @@ Stamps = dict[str, tuple[int, int, int]]
 
 @dataclass(slots=True)
 class Directory:
-    """The source: where it is, what it was last seen to be, and which repositories are missing since when."""
+    """The source: where it is, which repositories are missing since when, and in which file each was last seen."""
 
     path: Path
     source: str
     backend: CeleryBackend
     missing: dict[RepositoryKey, float] = field(default_factory=dict)
+    files: dict[RepositoryKey, str] = field(default_factory=dict)
 
     async def follow(self, stop: asyncio.Event) -> None:
         """Bring the backend in line with the directory, now and whenever it changes."""
@@ -66,12 +67,17 @@ class Directory:
         if not scan.complete:
             self.missing.clear()
             return {}
-        absent = applied.keys() - scan.desired.keys() - scan.unusable
+        self.files |= scan.files
+        absent = {key for key in applied.keys() - scan.desired.keys() - scan.unusable if not self._in_doubt(key, scan)}
         self.missing = {key: self.missing.get(key, now) for key in absent}
         gone = {key: applied[key] for key, since in self.missing.items() if now - since >= ABSENT_FOR}
         for key in gone:
             del self.missing[key]
         return gone
+
+    def _in_doubt(self, key: RepositoryKey, scan: Scan) -> bool:
+        """Whether a document that cannot be used may be this repository's: it stands in its file, or nobody knows which that was."""
+        return self.files.get(key) in scan.doubtful if key in self.files else bool(scan.doubtful)
 
     async def _apply(self, actions: tuple[Action, ...]) -> None:
         if actions:

@@ -20,10 +20,16 @@ IGNORED = {"Secret", "ConfigMap", "Namespace"}
 
 @dataclass(slots=True)
 class Scan:
-    """What a source asks for. Only a `complete` scan may remove; `unusable` names are there, though not as they should be."""
+    """What a source asks for, and in which file.
+
+    Only a `complete` scan may remove. `unusable` names are there, though not as they should be; a file in `doubtful` may be asking for more
+    than can be read from it.
+    """
 
     desired: dict[RepositoryKey, Desired] = field(default_factory=dict)
+    files: dict[RepositoryKey, str] = field(default_factory=dict)
     unusable: set[RepositoryKey] = field(default_factory=set)
+    doubtful: set[str] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
     complete: bool = True
 
@@ -36,7 +42,11 @@ def interpret(files: Mapping[str, str | OSError | UnicodeDecodeError], source: s
         try:
             if not isinstance(text, str):
                 raise Unreadable(1, f"cannot be read: {text}")
-            found.extend((name, document) for document in documents(text))
+            read = documents(text)
+            if not read:
+                scan.doubtful.add(name)
+                scan.problems.append(Problem(name, 1, None, None, "the file is empty: delete it to remove what it asked for"))
+            found.extend((name, document) for document in read)
         except Unreadable as error:
             scan.complete = False
             scan.problems.append(Problem(name, error.line, None, None, str(error)))
@@ -56,8 +66,10 @@ def _take(scan: Scan, places: dict[RepositoryKey, str], file: str, document: Doc
         if first := places.get(desired.key):
             raise InvalidDocument(("metadata", "name"), f"{desired.key} is already defined in {first}")
         places[desired.key] = f"{file}:{document.line}"
-        scan.desired[desired.key] = desired
-    except InvalidDocument as error:
+        scan.desired[desired.key], scan.files[desired.key] = desired, file
+    except Exception as caught:
+        error = caught if isinstance(caught, InvalidDocument) else InvalidDocument((), f"cannot be read ({type(caught).__name__})")
+        scan.doubtful.add(file)
         line = document.line_of(*error.path)
         scan.problems.append(Problem(file, line, key and key.namespace, key and key.name, str(error)))
         if key and key not in scan.desired:

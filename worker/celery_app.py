@@ -10,7 +10,7 @@ import structlog
 from celery import Celery
 from celery.signals import worker_process_init, worker_process_shutdown
 
-from catalog.errors import CatalogError, InvalidJob
+from catalog.errors import CatalogError, InvalidJob, StoreUnavailable
 from catalog.jobs import from_argv
 from worker import queues
 from worker.process import Worker
@@ -43,14 +43,19 @@ class Child:
             self._loop.run_until_complete(self._worker.close())
 
     async def _run(self, argv: Sequence[str], run_id: int) -> None:
-        command = from_argv(argv)
+        job = from_argv(argv).job
+        try:
+            await run(await self._connected(), job, run_id)
+        except StoreUnavailable:
+            if self._worker is None or not self._worker.connection.broken:
+                raise
+            await self._worker.close()  # PostgreSQL was started again since the last job: this one need not wait
+            await run(await self._connected(), job, run_id)
+
+    async def _connected(self) -> Worker:
         if self._worker is None or self._worker.connection.closed:
             self._worker = await Worker.open(self._settings)
-        try:
-            await run(self._worker, command.job, run_id)
-        finally:
-            if self._worker.connection.broken:
-                await self._worker.close()
+        return self._worker
 
 
 def create_app(settings: Settings) -> Celery:

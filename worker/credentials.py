@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from catalog.documents import Document, Unreadable, documents, is_manifest, secret_value
-from catalog.errors import InvalidRepository, WaitingForSecret
+from catalog.errors import InvalidJob, InvalidRepository, WaitingForSecret
 from catalog.model import Repository
 from worker.http import Credentials
 from worker.settings import Settings
@@ -28,8 +28,15 @@ async def credentials_for(repository: Repository, settings: Settings) -> Credent
         raise InvalidRepository("the Authorization header of the repository's Secret has characters that no header may have")
     ca = secret_value(found, namespace, repository.ca) if repository.ca else None
     if ca is None and settings.ca_file:
-        ca = settings.ca_file.read_text()
+        ca = await _ca_file(settings.ca_file)
     return Credentials(authorization, ca)
+
+
+async def _ca_file(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidJob(f"CHARTFLEET_CA_FILE {path} cannot be read: {error}") from None
 
 
 async def read_documents(directory: Path | None) -> list[Document]:

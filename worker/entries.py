@@ -100,7 +100,7 @@ def timestamp(text: str | None) -> datetime | None:
         return None
     if not 1970 <= time.year < 9999:
         return None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def without_nul(value: Any) -> Any:

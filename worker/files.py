@@ -10,7 +10,7 @@ from time import monotonic
 from urllib.parse import urlsplit
 
 from catalog import store, tick
-from catalog.errors import CatalogError, SourceRefused, SourceUnavailable
+from catalog.errors import CatalogError, SourceMalformed, SourceRefused, SourceUnavailable
 from catalog.jobs import FetchFiles
 from catalog.report import MOST_TEXT, Report
 from catalog.store import FileWork
@@ -25,7 +25,7 @@ AT_ONCE = 10
 BATCH = 40
 LONGEST = 300.0  # seconds of one job; the rest is the next one's
 SILENT = 5  # consecutive failures after which a host is left alone for this job
-DAY = 86_400.0
+HOUR, DAY = 3_600.0, 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +33,23 @@ class Fetched:
     """One archive's outcome: its files, or the error."""
 
     work: FileWork
-    host: str
     files: dict[str, tuple[bytes, bytes]]
     digest: str = ""
     error: CatalogError | None = None
 
 
 async def fetch_files(worker: Worker, job: FetchFiles, stored: Stored, run: int, report: Report) -> None:
-    """Read what is due, batch by batch, and record the run as done."""
+    """Read what is due, batch by batch, and record the run as done; what stops the whole job postpones all of it."""
+    try:
+        await _fetch_due(worker, job, stored, run, report)
+    except Exception as error:
+        reason, text = (error.reason, str(error)) if isinstance(error, CatalogError) else ("InternalError", type(error).__name__)
+        async with worker.transaction() as connection:
+            await store.postpone_due(connection, stored.id, HOUR, reason, text[:MOST_TEXT])
+        raise
+
+
+async def _fetch_due(worker: Worker, job: FetchFiles, stored: Stored, run: int, report: Report) -> None:
     credentials = await credentials_for(job.repository, worker.settings)
     end, failures, done = monotonic() + LONGEST, Counter[str](), 0
     async with worker.http.remote(job.repository, credentials, report) as remote:
@@ -71,20 +80,23 @@ async def _fetch_batch(remote: Remote, batch: Sequence[FileWork], failures: Coun
 
 
 async def _fetch(remote: Remote, work: FileWork, failures: Counter[str]) -> Fetched:
-    url = archive_url(remote.repository.url, work.urls[0])
-    host = urlsplit(url).netloc.rpartition("@")[2]
-    if failures[host] >= SILENT:
-        return Fetched(work, host, {}, error=SourceUnavailable(f"{host} did not answer {SILENT} times in a row; left alone for now"))
+    host = ""
     try:
-        if urlsplit(url).scheme not in ("http", "https"):
-            raise SourceRefused(f"{urlsplit(url).scheme}:// archives cannot be read yet")
+        url = archive_url(remote.repository.url, work.urls[0])
+        scheme, host = urlsplit(url).scheme, urlsplit(url).netloc.rpartition("@")[2]
+        if failures[host] >= SILENT:
+            raise SourceUnavailable(f"{host} did not answer {SILENT} times in a row; left alone for now")
+        if scheme not in ("http", "https"):
+            raise SourceRefused(f"{scheme}:// archives cannot be read yet")
         data = await remote.body(url, MOST_PACKED, "the archive")
         failures[host] = 0
         files = {name: (hashlib.sha256(content).digest(), content) for name, content in read_chart_files(data).items()}
-        return Fetched(work, host, files, hashlib.sha256(data).hexdigest())
+        return Fetched(work, files, hashlib.sha256(data).hexdigest())
+    except ValueError as error:
+        return Fetched(work, {}, error=SourceMalformed(f"the listed url is none: {error}"))
     except CatalogError as error:
         failures[host] = failures[host] + 1 if isinstance(error, SourceUnavailable) else 0
-        return Fetched(work, host, {}, error=error)
+        return Fetched(work, {}, error=error)
 
 
 async def _record(worker: Worker, job: FetchFiles, fetched: Sequence[Fetched]) -> None:

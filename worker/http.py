@@ -20,6 +20,7 @@ from catalog.model import Repository
 from catalog.report import Report
 
 MOST_REDIRECTS = 10
+SLOWEST, SLOW_START = 5_000, 20.0  # bytes a second on the average, looked at after so many seconds
 LONGEST_TRANSFER = 600.0  # seconds for one response, however steadily it trickles
 
 
@@ -47,9 +48,12 @@ class Answer:
 
     async def pieces(self, most: int, what: str) -> AsyncIterator[bytes]:
         """The decoded body in pieces. Raises LimitExceeded as soon as it has more than `most` bytes."""
-        size = 0
+        size, clock = 0, asyncio.get_running_loop().time
+        start = clock()
         async for piece in self.response.aiter_bytes():
             size += len(piece)
+            if clock() - start > SLOW_START and size < SLOWEST * (clock() - start):
+                raise SourceUnavailable(f"{shown(self.url)}: slower than {SLOWEST / 1000:.0f} kB/s")
             if size > most:
                 raise LimitExceeded(f"{what} at {shown(self.url)} is larger than {most:,} bytes")
             yield piece

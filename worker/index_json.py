@@ -6,7 +6,8 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from catalog.errors import SourceMalformed
+from catalog.errors import LimitExceeded, SourceMalformed
+from worker.index import MOST_LEVELS, MOST_SCALAR
 
 
 class JsonIndex(msgspec.Struct):
@@ -37,13 +38,17 @@ def json_charts(index: JsonIndex) -> Iterator[tuple[str, Iterator[Any]]]:
         yield name, map(as_text, versions if isinstance(versions, list) else [])
 
 
-def as_text(value: Any) -> Any:
-    """JSON's numbers and booleans as the text that YAML's reader would give."""
+def as_text(value: Any, level: int = 3) -> Any:
+    """JSON's numbers and booleans as the text that YAML's reader would give, within the same limits."""
+    if level > MOST_LEVELS:
+        raise LimitExceeded(f"more than {MOST_LEVELS} levels deep")
     match value:
         case dict():
-            return {key: as_text(item) for key, item in value.items()}
+            return {key: as_text(item, level + 1) for key, item in value.items()}
         case list():
-            return [as_text(item) for item in value]
+            return [as_text(item, level + 1) for item in value]
+        case str() if len(value) > MOST_SCALAR:
+            raise LimitExceeded(f"a text of {len(value):,} characters, more than {MOST_SCALAR:,}")
         case bool():
             return "true" if value else "false"
         case int():

@@ -42,4 +42,5 @@ def settings(broker_url: str) -> dict[str, object]:
         "worker_send_task_events": False,
         "worker_max_memory_per_child": 400_000,  # KiB
         "event_queue_expires": 60,
+        "worker_soft_shutdown_timeout": 3,  # of SIGQUIT; what is cut off is queued again from PostgreSQL
     }

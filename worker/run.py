@@ -151,6 +151,8 @@ async def failures(worker: Worker, number: int, repository: int | None, report: 
     except CatalogError as error:
         failed.append(error)
     except Exception as error:
+        if isinstance(cause := getattr(error, "orig", None), psycopg.OperationalError):  # as SQLAlchemy wraps it
+            raise cause from None
         log.exception("a defect", action="defect")
         failed.append(InternalError(f"a defect in Chartfleet ({type(error).__name__}); the worker's log has the trace"))
     if failed and not isinstance(failed[0], StoreUnavailable):

@@ -87,10 +87,12 @@ async def rounds(settings: Settings, engine: AsyncEngine, broker: Celery, stop: 
             seconds = await tick(engine, broker)
             waiting = asyncio.create_task(notified(ears, seconds))
             stopping = asyncio.create_task(stop.wait())
-            _, unfinished = await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            for task in unfinished:
-                task.cancel()
-            await asyncio.wait(unfinished) if unfinished else None
+            await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            if waiting.cancel():
+                await asyncio.wait({waiting})
+            else:
+                waiting.result()  # a lost connection is said here
 
 
 async def forget(engine: AsyncEngine) -> None:

@@ -49,8 +49,19 @@ def parse(value: Mapping[str, Any], secret_hash: Callable[[str, str, str], str],
 
 def fingerprint(spec: Mapping[str, Any], secrets: list[str]) -> str:
     """32 hexadecimal digits over what is asked for."""
-    text = json.dumps([spec, secrets], sort_keys=True, default=str)
+    text = json.dumps([_ordered(spec), secrets], default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _ordered(value: Any) -> Any:
+    """Mappings as sorted pairs: YAML's keys may be of any type, and of several."""
+    match value:
+        case dict():
+            return sorted(([str(name), _ordered(item)] for name, item in value.items()), key=lambda pair: pair[0])
+        case list():
+            return [_ordered(item) for item in value]
+        case _:
+            return value
 
 
 def _repository(key: RepositoryKey, spec: Fields) -> Repository:

@@ -59,8 +59,8 @@ class Fields:
 
     def only(self, *known: str) -> None:
         """Refuse fields that the kind does not have: a typo is said, not swallowed."""
-        if unknown := sorted(set(self._value) - set(known)):
-            raise self._wrong(str(unknown[0]), f"there is no such field (known: {', '.join(sorted(known))})")
+        if unknown := sorted(str(name) for name in self._value if name not in known):
+            raise self._wrong(unknown[0], f"there is no such field (known: {', '.join(sorted(known))})")
 
     def __bool__(self) -> bool:
         return bool(self._value)

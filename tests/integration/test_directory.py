@@ -119,7 +119,11 @@ async def test_a_deletion_during_a_stop_is_noticed_at_the_next_start(house: Hous
 
 
 @pytest.mark.parametrize(
-    "what", ["a file that does not parse", "a file that is no text", "a directory that is gone", "a document made invalid"]
+    "what",
+    [
+        *("a file that does not parse", "a file that is no text", "a directory that is gone", "a document made invalid"),
+        *("a name mistyped", "a name that is none", "an empty file"),
+    ],
 )
 async def test_what_cannot_be_read_deletes_nothing(house: House, what: str) -> None:
     house.write("a")
@@ -132,12 +136,38 @@ async def test_what_cannot_be_read_deletes_nothing(house: House, what: str) -> N
         case "a directory that is gone":
             (house.path / "a.yaml").unlink()
             house.path.rmdir()
+        case "a name mistyped":
+            house.write("a", text=(MANIFEST % ("a", "a", 0)).replace("name: a", "nmae: a"))
+        case "a name that is none":
+            house.write("a", text=(MANIFEST % ("a", "a", 0)).replace("name: a", "name: A"))
+        case "an empty file":
+            house.write("a", text=" ")
         case _:
             house.write("a", text=(MANIFEST % ("a", "a", 0)).replace("helm", "git"))
     await house.look()
     await house.look(later=60.0)
     assert (house.deletions(), house.scheduled()) == ([], ["a"])
     assert len(house.problems()) == 1
+
+
+async def test_a_document_in_doubt_keeps_no_other_files_repository(house: House) -> None:
+    house.write("a")
+    house.write("b")
+    await house.look()
+    house.write("b", text=(MANIFEST % ("b", "b", 0)).replace("name: b", "nmae: b"))
+    (house.path / "a.yaml").unlink()
+    await house.look()
+    await house.look(later=ABSENT_FOR)
+    assert ([name for name, *_ in house.deletions()], house.scheduled()) == (["a"], ["b"])
+
+
+async def test_a_secret_of_the_wrong_shape_stops_nothing(house: House) -> None:
+    house.write("b")
+    house.write("secret", text="kind: Secret\nmetadata: {name: s}\nstringData: [token]\n")
+    reference = "auth: {header: {secretKeyRef: {name: s, key: token}}}, interval"
+    house.write("a", text=(MANIFEST % ("a", "a", 0)).replace("interval", reference))
+    await house.look()
+    assert house.scheduled() == ["a", "b"]
 
 
 async def test_an_invalid_document_is_said_with_file_and_line_and_stops_nothing_else(house: House) -> None:

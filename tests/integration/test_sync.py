@@ -10,9 +10,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from catalog import tick
 from catalog.database import SYNC_LOCK
+from catalog.jobs import FetchFiles
+from catalog.model import SecretRef
 from tests.fakes.helm_repo import HelmRepo, archive, index, serving
-from tests.integration.conftest import Syncer
+from tests.integration.conftest import KEY, Syncer
 
 TWO = {"a": [{"version": "1.0.0", "digest": "d1"}, {"version": "1.10.0", "digest": "d2"}], "b": [{"version": "0.1.0", "digest": "d3"}]}
 
@@ -259,6 +262,43 @@ async def test_an_archive_that_is_replaced_is_read_again(syncer: Syncer) -> None
     await syncer.files()
     texts = syncer.database.rows("select b.content from chartfleet.version_files f join chartfleet.blobs b using (sha256)")
     assert texts == [(b"new",)]
+
+
+async def test_one_odd_url_or_time_fails_no_other_entry(syncer: Syncer) -> None:
+    syncer.repo.archives = {"b-1.0.0.tgz": archive("b", README__md="x")}
+    odd = {"version": "1.0.0", "urls": ["http://[::1"], "created": "2020-01-01T00:00:00+20:00"}
+    assert (await syncer.sync(index({"a": [odd], "b": [{"version": "1.0.0"}]}))).state == "done"
+    outcome = await syncer.files()
+    assert (outcome.state, outcome.report.added) == ("done", 1)
+    assert syncer.database.rows("select error_class from chartfleet.file_work where state = 'pending' and next_attempt_at > now()") == [
+        ("SourceMalformed",)
+    ]
+
+
+async def test_file_work_that_cannot_be_done_comes_back_later_and_not_at_once(syncer: Syncer) -> None:
+    await syncer.sync(index({"a": [{"version": "1.0.0"}]}))
+    locked = replace(syncer.job.repository, auth=SecretRef("missing", "key"))
+    outcome = await syncer.run(FetchFiles(locked))
+    assert outcome.error
+    assert outcome.error.reason == "WaitingForSecret"
+    assert syncer.database.rows("select count(*) from chartfleet.file_work where next_attempt_at <= now()") == [(0,)]
+    syncer.database.rows("update chartfleet.file_work set next_attempt_at = now()")
+    await syncer.sync(index({"b": [{"version": "1.0.0"}]}))
+    syncer.database.rows("update chartfleet.file_work set next_attempt_at = now() + interval '1 hour' where attempts = 0")
+    async with syncer.worker.connection.transaction():
+        stored = await tick.find(syncer.worker.connection, KEY)
+    assert stored
+    assert not stored.files_due, "what is not listed any more is not due"
+
+
+async def test_without_a_digest_a_changed_entry_has_its_archive_read_again(syncer: Syncer) -> None:
+    syncer.repo.archives = {"a-1.0.0.tgz": archive("a", README__md="old")}
+    await syncer.sync(index({"a": [{"version": "1.0.0"}]}))
+    await syncer.files()
+    syncer.repo.archives = {"a-1.0.0.tgz": archive("a", README__md="new")}
+    await syncer.sync(index({"a": [{"version": "1.0.0", "description": "changed"}]}))
+    await syncer.files()
+    assert syncer.database.rows("select content from chartfleet.blobs") == [(b"new",)], "and the old contents are gone"
 
 
 async def test_a_host_that_is_away_is_left_alone_after_five_failures(syncer: Syncer) -> None:

@@ -121,6 +121,22 @@ def test_documents_know_their_lines_and_a_list_is_its_items() -> None:
     assert found[2].line_of("c", "d", "missing") == 8
 
 
+def test_a_bomb_of_aliases_is_refused_before_it_is_built() -> None:
+    lists = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9))
+    mappings = "a0: &a0 {x: y}\n" + "".join(f"a{n}: &a{n} {{{', '.join(f'k{i}: *a{n - 1}' for i in range(10))}}}\n" for n in range(1, 9))
+    for bomb in (lists, mappings):
+        with pytest.raises(Unreadable, match="aliases"):
+            documents(bomb)
+
+
+@pytest.mark.parametrize("spec", ["1: a, foo: b", "syncJobPodTemplate: {1: a, foo: b}", "syncJobPodTemplate: {2020-01-01: a}"])
+def test_keys_of_any_type_stop_nothing(spec: str) -> None:
+    text = f"apiVersion: kubeapps.com/v1alpha1\nkind: AppRepository\nmetadata: {{name: a}}\nspec: {{type: helm, url: 'http://x', {spec}}}\n"
+    scan = interpret({"1.yaml": text, "2.yaml": FULL.replace("name: a,", "name: b,")}, "test")
+    assert RepositoryKey("default", "b") in scan.desired
+    assert (KEY in scan.desired) != bool(scan.problems)
+
+
 @pytest.mark.parametrize(("text", "line"), [("a: [\n", 2), ("a: 1\nb: c: d\n", 2), ("x: " + "[" * 30_000, 1), ("\0", 1), ("- *no\n", 1)])
 def test_a_text_that_is_no_yaml_says_its_line(text: str, line: int) -> None:
     with pytest.raises(Unreadable) as unreadable:

@@ -9,11 +9,12 @@ import msgspec
 import pytest
 
 from catalog.report import Note
-from tests.conftest import SHARED
+from tests.conftest import ROOT, SHARED
 from tests.fakes.helm_repo import as_json, index
 from worker.walk import END, FAILURE, NOTES, RESTART, ROWS, End, Failure, walk
 
 ODD = SHARED / "data" / "odd"
+INDEXES = ROOT / "tests/data/indexes"
 
 
 class Result:
@@ -214,3 +215,21 @@ def test_copy_text_is_escaped() -> None:
     [row] = Result(index({"a": [{"version": "1.0.0", "appVersion": nasty, "urls": [nasty], "description": nasty}]})).rows
     assert len(row) == 12
     assert row[6] == 'tab\\t back\\\\slash "quote" new\\nline {brace},'
+
+
+@pytest.mark.parametrize("name", ["whole", "entries"])
+def test_an_index_of_our_own_gives_its_golden_rows(name: str) -> None:
+    rows = Result(b"", path=INDEXES / f"{name}.yaml").rows
+    read = sorted([row[0], row[3], text(row[6]), "newest" if row[2] == "t" else "older", text(row[8])] for row in rows)
+    assert read == json.loads((INDEXES / f"{name}.json").read_text())
+
+
+def text(field: str) -> str | None:
+    return None if field == "\\N" else field
+
+
+def test_json_meets_the_same_limits_as_yaml() -> None:
+    for value, said in (("x" * 2_000_000, "2,000,000"), (json.loads("[" * 70 + "]" * 70), "64 levels")):
+        result = Result(json.dumps({"entries": {"a": [{"version": "1.0.0", "x": value}]}}).encode())
+        assert result.failure
+        assert (result.failure.reason, said in result.failure.message) == ("LimitExceeded", True)
