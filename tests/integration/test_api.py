@@ -222,13 +222,14 @@ async def test_a_repositorys_detail_has_its_runs_and_notes(client: httpx2.AsyncC
 
 
 async def test_asking_for_a_sync_is_written_before_it_is_answered(client: httpx2.AsyncClient, rows: Rows, database: Database) -> None:
-    rows.schedule(rows.repository("repo"))
+    rows.schedule(rows.repository("repo"), next_due_at="now")
     response = await client.post("/api/v1/repositories/default/repo/sync")
     assert response.status_code == 202
     assert set(response.json()) == {"requested_at"}
     assert database.rows("select requested_at is not null from chartfleet.schedules") == [(True,)]
     rows.repository("unscheduled")
-    for name in ("absent", "unscheduled"):
+    rows.schedule(rows.repository("suspended"))
+    for name in ("absent", "unscheduled", "suspended"):
         assert_error(await client.post(f"/api/v1/repositories/default/{name}/sync"), 404, "NotFound")
 
 
@@ -320,7 +321,7 @@ async def test_the_openapi_document_tells_the_truth(client: httpx2.AsyncClient, 
     version = rows.chart(repository, "app", ["1.1.0", "1.0.0"])
     rows.file(version, "README.md", b"hello")
     rows.run(repository, "done", notes=Jsonb([]), notes_total=0, phases=Jsonb({"read": 1}))
-    rows.schedule(repository)
+    rows.schedule(repository, next_due_at="now")
     rows.insert("source_problems", source="directory:/m", file="a.yaml", line=3, message="not YAML")
     paths = (await client.get("/openapi.json")).json()["paths"]
     bodies: dict[str, type[BaseModel]] = {

@@ -152,7 +152,7 @@ async def test_namespaces_are_kept_apart(rows: Rows, engine: AsyncEngine) -> Non
         version = rows.chart(repository, "secret", namespace=namespace)
         rows.file(version, "README.md", f"of {namespace}".encode(), namespace)
         rows.run(repository, "done", namespace=namespace)
-        rows.schedule(repository, namespace)
+        rows.schedule(repository, namespace, next_due_at="now")
         rows.insert(
             "source_problems", source="directory:/m", file=f"{namespace}.yaml", line=1, namespace=namespace, name="x", message="wrong"
         )
