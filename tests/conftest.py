@@ -6,10 +6,12 @@ CHARTFLEET_TEST_POSTGRES=/path/to/bin runs them on another PostgreSQL. A missing
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 import psycopg
 import pytest
@@ -47,6 +49,19 @@ class Database:
         with psycopg.connect(self.admin, autocommit=True) as connection:
             cursor = connection.execute(query.encode(), values)
             return cursor.fetchall() if cursor.description else []
+
+
+Seen = TypeVar("Seen")
+
+
+def until(what: str, probe: Callable[[], Seen], seconds: float = 60.0) -> Seen:
+    """The first true answer of `probe`."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if seen := probe():
+            return seen
+        time.sleep(0.02)
+    pytest.fail(f"{what}: not within {seconds:g} s")
 
 
 def missing(part: str, remedy: str) -> None:

@@ -6,6 +6,7 @@ from catalog import store, tick
 from catalog.database import SYNC_LOCK, advisory_lock
 from catalog.errors import StoreUnavailable
 from catalog.jobs import CleanUpRepository
+from catalog.report import Report
 from worker.process import Worker
 
 PATIENCE = 60.0  # seconds to wait for a running sync; its publication is refused once the rows are gone
@@ -15,21 +16,25 @@ class StillRunning(StoreUnavailable):
     """A sync holds the repository; the clean-up comes again."""
 
 
-async def clean_up(worker: Worker, job: CleanUpRepository) -> bool:
-    """Remove the repository; False when there was nothing. Raises StillRunning."""
+async def clean_up(worker: Worker, job: CleanUpRepository, run: int, report: Report) -> None:
+    """Remove the repository and record the run as done. Raises StillRunning."""
     async with worker.connection.transaction():
         stored = await tick.find(worker.connection, job.key)
-    end = asyncio.get_running_loop().time() + PATIENCE
-    while stored is not None and asyncio.get_running_loop().time() < end:
+    if stored is None:
+        await _delete(worker, job, run, report)
+        return
+    clock = asyncio.get_running_loop().time
+    end = clock() + PATIENCE
+    while clock() < end:
         async with advisory_lock(worker.connection, SYNC_LOCK, stored.id) as had:
             if had:
-                return await _delete(worker, job)
+                await _delete(worker, job, run, report)
+                return
         await asyncio.sleep(0.5)
-    if stored is not None:
-        raise StillRunning(f"{job.key} is being synced; its clean-up waits")
-    return await _delete(worker, job)
+    raise StillRunning(f"{job.key} is being synced; its clean-up waits")
 
 
-async def _delete(worker: Worker, job: CleanUpRepository) -> bool:
+async def _delete(worker: Worker, job: CleanUpRepository, run: int, report: Report) -> None:
     async with worker.transaction() as connection:
-        return await store.delete_repository(connection, job.key, job.incarnation)
+        report.result = "changed" if await store.delete_repository(connection, job.key, job.incarnation) else "unchanged"
+        await tick.finish_run(worker.connection, run, report)

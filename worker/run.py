@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import psycopg
 import structlog
@@ -17,7 +18,8 @@ from worker.process import Worker
 from worker.sync import sync
 
 log = structlog.get_logger()
-Work = Callable[[Stored, int, Report], Awaitable[None]]
+Recorded = Callable[[int, Report], Awaitable[None]]
+OnStored = Callable[[Stored, int, Report], Awaitable[None]]
 
 
 class InternalError(CatalogError):
@@ -63,25 +65,19 @@ def verb(job: Job) -> str:
 async def _do(worker: Worker, job: Job, run_id: int | None) -> Outcome:
     match job:
         case SyncRepository():
-
-            async def work(stored: Stored, number: int, report: Report) -> None:
-                await sync(worker, job, stored, number, report)
-
-            return await _on_repository(worker, job, run_id, SYNC_LOCK, work)
+            return await _on_repository(worker, job, run_id, SYNC_LOCK, partial(sync, worker, job))
         case FetchFiles():
             from worker.files import fetch_files  # noqa: PLC0415 - brings SQLAlchemy, which an unchanged run does without
 
-            async def work(stored: Stored, number: int, report: Report) -> None:
-                await fetch_files(worker, job, stored, number, report)
-
-            return await _on_repository(worker, job, run_id, FILES_LOCK, work)
+            return await _on_repository(worker, job, run_id, FILES_LOCK, partial(fetch_files, worker, job))
         case CleanUpRepository():
             from worker.cleanup import clean_up  # noqa: PLC0415 - the same
 
-            return await _clean_up(worker, job, run_id, clean_up)
+            return await _recorded(worker, job, run_id, None, partial(clean_up, worker, job))
 
 
-async def _on_repository(worker: Worker, job: SyncRepository | FetchFiles, run_id: int | None, lock: int, work: Work) -> Outcome:
+async def _on_repository(worker: Worker, job: SyncRepository | FetchFiles, run_id: int | None, lock: int, work: OnStored) -> Outcome:
+    """Work on a repository's row, alone."""
     asked = job.repository
     try:
         async with worker.connection.transaction():
@@ -90,43 +86,24 @@ async def _on_repository(worker: Worker, job: SyncRepository | FetchFiles, run_i
         log.info("refused", action="refuse", reason=str(error))
         return Outcome(verb(job), str(job.key), "skipped", run_id, error=error)
     async with advisory_lock(worker.connection, lock, stored.id) as had:
-        if not had:
-            log.info("somebody else is at it", action="skip")
-            return Outcome(verb(job), str(job.key), "skipped", run_id)
-        return await _recorded(worker, job, run_id, stored, work)
+        if had:
+            return await _recorded(worker, job, run_id, stored.id, partial(work, stored))
+    log.info("somebody else is at it", action="skip")
+    return Outcome(verb(job), str(job.key), "skipped", run_id)
 
 
-async def _recorded(worker: Worker, job: SyncRepository | FetchFiles, run_id: int | None, stored: Stored, work: Work) -> Outcome:
-    number = await _begin(worker, job, run_id, stored.id)
+async def _recorded(worker: Worker, job: Job, run_id: int | None, repository: int | None, work: Recorded) -> Outcome:
+    """Work under a run's number. The work records its own success, with what it writes; its failure is recorded here."""
+    number = await _begin(worker, job, run_id, repository)
     if number is None:
         return Outcome(verb(job), str(job.key), "skipped", run_id)
     report = Report()
-    async with failures(worker, number, stored.id, report) as failed:
-        await work(stored, number, report)
-    error = failed[0] if failed else None
-    state = "failed" if error else "done"
-    log.info(
-        f"{verb(job)} {state}", action=state, run=number, result=report.result, charts=report.charts, versions=report.versions,
-        added=report.added, changed=report.changed, removed=report.removed, notes=report.notes_total, requests=report.requests,
-        bytes=report.bytes, phases=report.phases, **({"reason": error.reason, "error": str(error)} if error else {}),
-    )  # fmt: skip
-    return Outcome(verb(job), str(job.key), state, number, report, error)
-
-
-async def _clean_up(
-    worker: Worker, job: CleanUpRepository, run_id: int | None, clean_up: Callable[[Worker, CleanUpRepository], Awaitable[bool]]
-) -> Outcome:
-    number = await _begin(worker, job, run_id, None)
-    if number is None:
-        return Outcome("delete", str(job.key), "skipped", run_id)
-    report = Report()
-    async with failures(worker, number, None, report) as failed:
-        report.result = "changed" if await clean_up(worker, job) else "unchanged"
-        async with worker.connection.transaction():
-            await tick.finish_run(worker.connection, number, report)
-    state = "failed" if failed else "done"
-    log.info(f"delete {state}", action=state, run=number, result=report.result)
-    return Outcome("delete", str(job.key), state, number, report, failed[0] if failed else None)
+    async with failures(worker, number, repository, report) as failed:
+        await work(number, report)
+    outcome = Outcome(verb(job), str(job.key), "failed" if failed else "done", number, report, failed[0] if failed else None)
+    said = {name: value for name, value in outcome.document().items() if name not in ("run", "job", "repository", "state", "notes")}
+    log.info(f"{outcome.job} {outcome.state}", action=outcome.state, run=number, **said)
+    return outcome
 
 
 async def _begin(worker: Worker, job: Job, run_id: int | None, repository: int | None) -> int | None:

@@ -7,12 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -21,10 +20,10 @@ from cli.client import Client
 from cli.failures import Exit, Failure
 from cli.ports import Claims
 from cli.up import DEFAULT_PORT
+from tests.conftest import until
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "cli"]
-Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True)
@@ -63,16 +62,6 @@ def _parent(stat: Path) -> int:
         return int(stat.read_text().rpartition(")")[2].split()[1])
     except OSError:
         return 0
-
-
-def until(what: str, probe: Callable[[], Seen], seconds: float = 60.0) -> Seen:
-    """The first true answer of `probe`."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if seen := probe():
-            return seen
-        time.sleep(0.05)
-    pytest.fail(f"{what}: not within {seconds:g} s")
 
 
 @pytest.fixture

@@ -3,30 +3,17 @@
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 import redis
 
 from cli import servers
-from tests.conftest import ROOT, Database
+from tests.conftest import ROOT, Database, until
 from tests.fakes.helm_repo import HelmRepo, archive, index
 
-T = TypeVar("T")
 LARGE = {"a": [{"version": f"1.0.{n}", "description": "x" * 300} for n in range(12_000)]}
-
-
-def until(what: str, probe: Callable[[], T], seconds: float = 60.0) -> T:
-    """The first true answer of `probe`."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if answer := probe():
-            return answer
-        time.sleep(0.02)
-    raise AssertionError(f"{what}: not within {seconds} s")
 
 
 def processes(word: str) -> dict[int, str]:
