@@ -54,7 +54,7 @@ def docker_authorization(text: str) -> str:
     """The Basic value of a docker config; like Kubeapps', with exactly one registry. Raises InvalidRepository."""
     try:
         [(_, entry)] = json.loads(text)["auths"].items()
-        pair = base64.b64decode(entry["auth"]).decode() if entry.get("auth") else f"{entry['username']}:{entry['password']}"
+        pair = base64.b64decode(entry["auth"], validate=True).decode() if entry.get("auth") else f"{entry['username']}:{entry['password']}"
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InvalidRepository("the docker config of the repository's Secret must have exactly one entry in `auths`") from None
     return "Basic " + base64.b64encode(pair.encode()).decode()
