@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import psycopg
@@ -99,8 +100,9 @@ async def forget(engine: AsyncEngine) -> None:
     """Once an hour: drop the records of old runs."""
     while True:
         await asyncio.sleep(3600)
-        async with engine.begin() as connection:
-            await runs.forget_old_runs(connection, KEPT_RUNS)
+        with suppress(StoreUnavailable, DBAPIError):  # the next hour does as well
+            async with engine.begin() as connection:
+                await runs.forget_old_runs(connection, KEPT_RUNS)
 
 
 async def pause(stop: asyncio.Event, seconds: float = 1.0) -> None:
