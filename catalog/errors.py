@@ -11,6 +11,7 @@ CatalogError
 │   └─ SourceMalformed     what came cannot be read as an index or archive
 ├─ LimitExceeded           too many bytes, levels, seconds
 ├─ RemovalsHeld            the listing would empty the catalogue: kept as it was
+├─ StoreRefused            PostgreSQL would not: a deadlock, a full disk   by its code
 └─ StoreUnavailable        PostgreSQL does not answer                      transient
 
 A class's name is the reason that users see: in `sync_runs.error_class`, in conditions, on the page.
@@ -64,6 +65,14 @@ class LimitExceeded(CatalogError): ...
 
 
 class RemovalsHeld(CatalogError): ...
+
+
+class StoreRefused(CatalogError):
+    """`sqlstate` tells what may mend itself: conflicts (40), resources (53), locks (55), a stop (57)."""
+
+    def __init__(self, message: str, sqlstate: str) -> None:
+        super().__init__(f"PostgreSQL refused: {message}")
+        self.transient = sqlstate[:2] in {"40", "53", "55", "57"}
 
 
 class StoreUnavailable(CatalogError):

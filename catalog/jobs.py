@@ -23,6 +23,7 @@ VALUES = {
     "filter-rules",
     "option",
 }
+LONGEST_NAME = 253  # as Kubernetes has it
 SWITCHES = {"tls-insecure-skip-verify", "pass-credentials", "debug"}
 
 
@@ -96,8 +97,8 @@ def from_argv(argv: Sequence[str]) -> Command:
 
 def _job(verb: str, rest: list[str], flags: Mapping[str, list[str]], options: dict[str, str]) -> Job:
     key = RepositoryKey(_last(flags, "namespace"), rest[0])
-    if not key.namespace or not key.name or set(key.namespace) & set(",*"):
-        raise InvalidJob(f"{verb} needs a NAME and --namespace, which has no ',' or '*'")
+    if not all(0 < len(part) <= LONGEST_NAME for part in (key.namespace, key.name)) or set(key.namespace) & set(",*"):
+        raise InvalidJob(f"{verb} needs a NAME and a --namespace of at most {LONGEST_NAME} characters, the latter without ',' and '*'")
     if len(rest) > 1 and "@" in rest[1].partition("//")[2].partition("/")[0]:
         raise InvalidJob(f"the URL of {key} holds a user or password: give it as AUTHORIZATION_HEADER, or in a Secret")
     incarnation, fingerprint = options.pop("incarnation", ""), options.pop("fingerprint", "")

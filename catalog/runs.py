@@ -236,7 +236,8 @@ async def recover(connection: AsyncConnection) -> int:
             finished_at = case when u.attempt >= :attempts then now() end,
             error_class = case when u.attempt >= :attempts then 'WorkerLost' end,
             error = case when u.attempt >= :attempts then 'its worker died ' || u.attempt || ' times' end
-        where u.state = 'sent' and u.sent_at < now() - interval '2 minutes'
+        where u.state = 'sent'
+             and u.sent_at < now() - least(interval '1 hour', greatest(interval '2 minutes', u.sent_at - u.queued_at)) -- ever more seldom
            or u.state = 'running' and u.started_at < now() - interval '10 seconds' and not exists (
                 select from pg_locks l join chartfleet.repositories r on r.namespace = u.namespace and r.name = u.name
                 where l.locktype = 'advisory' and l.classid in (:lock, :lock + 1) and l.objid = r.id and l.objsubid = 2
@@ -248,14 +249,15 @@ async def recover(connection: AsyncConnection) -> int:
 
 
 async def forget_old_runs(connection: AsyncConnection, kept: int) -> None:
-    """Keep the last runs of each repository and, whatever its age, the last that succeeded."""
+    """Keep the last runs of each repository and, whatever their age, the last that succeeded and the last that read the listing."""
     statement = text("""
         delete from chartfleet.sync_runs u using (
           select id, row_number() over (partition by repository_id, job order by id desc) as place,
-                 row_number() over (partition by repository_id, job, state order by id desc) as of_state
+                 row_number() over (partition by repository_id, job, state order by id desc) as of_state,
+                 row_number() over (partition by repository_id, job, state, notes is null order by id desc) as of_notes
           from chartfleet.sync_runs
         ) p
-        where u.id = p.id and p.place > :kept and not (u.state = 'done' and p.of_state = 1)
+        where u.id = p.id and p.place > :kept and not (u.state = 'done' and (p.of_state = 1 or u.notes is not null and p.of_notes = 1))
           and u.state in ('done', 'failed', 'parked')
     """)
     await connection.execute(statement, {"kept": kept})

@@ -201,7 +201,8 @@ _done = _newest_sync("done", sync_runs.c.state == "done")
 _reading = _newest_sync("reading", sync_runs.c.state == "done", sync_runs.c.notes.is_not(None))  # others did not read the listing
 _files_pending = (
     select(func.count())
-    .where(file_work.c.repository_id == repositories.c.id, file_work.c.state == "pending")
+    .select_from(file_work.join(chart_versions, chart_versions.c.id == file_work.c.version_id))
+    .where(file_work.c.repository_id == repositories.c.id, file_work.c.state == "pending", chart_versions.c.removed_at.is_(None))
     .scalar_subquery()
     .label("files_pending")
 )

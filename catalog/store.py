@@ -239,13 +239,21 @@ async def due_files(connection: AsyncConnection, repository: int, most: int) -> 
     return [FileWork(*row) for row in await connection.execute(query)]
 
 
+async def put_blobs(connection: AsyncConnection, contents: Sequence[tuple[bytes, bytes]]) -> None:
+    """Store contents, given as (SHA-256, content), in one order for everybody: two jobs with the same ones would lock each other out."""
+    blobs = [{"sha256": sha256, "size": len(content), "content": content} for sha256, content in sorted(dict(contents).items())]
+    if blobs:
+        await connection.execute(insert(t.blobs).on_conflict_do_nothing(), blobs)
+
+
 async def put_files(
     connection: AsyncConnection, work: FileWork, namespace: str, files: dict[str, tuple[bytes, bytes]], digest_found: str | None
 ) -> None:
-    """Store a version's files, given as name → (SHA-256, content), and close its work."""
-    if files:
-        blobs = [{"sha256": sha256, "size": len(content), "content": content} for sha256, content in files.values()]
-        await connection.execute(insert(t.blobs).on_conflict_do_nothing(), blobs)
+    """Name a version's files, whose contents are stored, and close its work; not when a newer listing wants another archive meanwhile."""
+    w = t.file_work.c
+    wanted = (w.version_id == work.version_id, w.state == "pending", w.digest.is_not_distinct_from(work.digest))
+    if (await connection.execute(select(w.version_id).where(*wanted).with_for_update())).first() is None:
+        return
     file = t.version_files.c
     before = [bytes(sha256) for (sha256,) in await connection.execute(select(file.sha256).where(file.version_id == work.version_id))]
     await connection.execute(delete(t.version_files).where(file.version_id == work.version_id))

@@ -20,7 +20,10 @@ class Stored:
     """A repository's row: what the published listing was made of."""
 
     id: int
+    type: str
+    url: str
     incarnation: str | None
+    scheduled: bool
     applied_fingerprint: str | None
     etag: str | None
     last_modified: str | None
@@ -31,7 +34,8 @@ class Stored:
 
 
 _FIND = """
-    select id, incarnation, applied_fingerprint, etag, last_modified, body_sha256, charts, versions,
+    select id, type, url, incarnation, exists (select from chartfleet.schedules s where s.repository_id = r.id) as scheduled,
+           applied_fingerprint, etag, last_modified, body_sha256, charts, versions,
            exists (select from chartfleet.file_work w join chartfleet.chart_versions v on v.id = w.version_id and v.removed_at is null
                    where w.repository_id = r.id and w.state = 'pending' and w.next_attempt_at <= now()) as files_due
     from chartfleet.repositories r where namespace = %s and name = %s
@@ -77,13 +81,16 @@ _FAILED = """
 
 # A transient failure is tried again after a minute, two, four … up to an hour, unless the schedule comes first.
 _SOONER = """
-    update chartfleet.schedules
-    set next_due_at = least(next_due_at, now() + greatest(%(wait)s * interval '1 second', interval '1 minute' * least(60, power(2, (
-      select count(*) from chartfleet.sync_runs r
+    with failures as (
+      select count(*) as number from chartfleet.sync_runs r
       where r.repository_id = %(repository)s and r.job = 'sync' and r.state = 'failed'
         and r.id > coalesce((select max(d.id) from chartfleet.sync_runs d
                              where d.repository_id = %(repository)s and d.job = 'sync' and d.state = 'done'), 0)
-    ) - 1))))
+    )
+    update chartfleet.schedules
+    set next_due_at = least(next_due_at, now() + greatest(
+          %(wait)s * interval '1 second', interval '1 minute' * least(60, power(2, least(7, failures.number - 1)))))
+    from failures
     where repository_id = %(repository)s and next_due_at is not null
 """
 
@@ -101,6 +108,8 @@ async def open_repository(connection: AsyncConnection, key: RepositoryKey, type_
     if incarnation and await (await connection.execute(_FENCED, (*name, incarnation))).fetchone() is not None:
         raise RepositoryGone(f"{key} was deleted; this job is of its former life")
     if stored := await find(connection, key):
+        if stored.scheduled and incarnation and stored.incarnation and incarnation != stored.incarnation:
+            raise RepositoryGone(f"{key} is asked for by another resource now; this job is of its former life")
         return stored
     await connection.execute(_OPEN, (*name, type_, url, incarnation))
     stored = await find(connection, key)
@@ -135,7 +144,7 @@ async def finish_run(connection: AsyncConnection, run: int, report: Report) -> N
 
 async def fail_run(connection: AsyncConnection, run: int, repository: int | None, error: CatalogError, report: Report) -> None:
     """Record a failure by its reason, and come back sooner if that can help."""
-    values = {"error_class": error.reason, "error": str(error)[:MOST_TEXT], "transient": error.transient}
+    values = {"error_class": error.reason, "error": str(error).replace("\0", "")[:MOST_TEXT], "transient": error.transient}
     await connection.execute(_FAILED, {"id": run, **_columns(report), **values})
     if error.transient and repository is not None:
         await connection.execute(_SOONER, {"repository": repository, "wait": getattr(error, "retry_after", None) or 0})
@@ -144,5 +153,5 @@ async def fail_run(connection: AsyncConnection, run: int, repository: int | None
 def _columns(report: Report) -> dict[str, object]:
     document = report.document()
     for name in ("notes", "phases"):
-        document[name] = None if document[name] is None else json.dumps(document[name])
+        document[name] = None if document[name] is None else json.dumps(document[name]).replace("\\u0000", "")  # jsonb has no NUL
     return document

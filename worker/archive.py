@@ -20,7 +20,7 @@ class Bounded(io.RawIOBase):
     """A stream of which no more than `most` bytes can be read."""
 
     def __init__(self, stream: io.BufferedIOBase, most: int) -> None:
-        self._stream, self._left, self._most = stream, most, most
+        self._stream, self._left, self._most, self._idle = stream, most, most, 0
 
     def readable(self) -> bool:
         return True
@@ -30,6 +30,9 @@ class Bounded(io.RawIOBase):
         self._left -= len(data)
         if self._left < 0:
             raise LimitExceeded(f"the archive unpacks to more than {self._most:,} bytes")
+        self._idle = 0 if data else self._idle + 1
+        if self._idle > 8:  # tarfile would skip past the end for ever
+            raise EOFError("it ends early")
         return data
 
 
@@ -38,7 +41,7 @@ def read_chart_files(data: bytes) -> dict[str, bytes]:
     directory deep, the last one counts). Raises SourceMalformed or LimitExceeded."""
     try:
         return dict(_wanted(Bounded(gzip.GzipFile(fileobj=io.BytesIO(data)), MOST_UNPACKED)))
-    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
+    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError, OverflowError, RecursionError, MemoryError) as error:
         raise SourceMalformed(f"not a chart archive: {error}") from None
 
 
@@ -47,6 +50,8 @@ def _wanted(stream: Bounded) -> Iterator[tuple[str, bytes]]:
         for place, member in enumerate(archive):
             if place >= MOST_MEMBERS:
                 raise LimitExceeded(f"the archive has more than {MOST_MEMBERS:,} members")
+            if not 0 <= member.size <= MOST_UNPACKED:
+                raise LimitExceeded(f"a member of the archive claims {member.size:,} bytes")
             name = file_name(member.name)
             if name is None or not member.isreg():
                 continue

@@ -16,7 +16,7 @@ from catalog.errors import CatalogError, LimitExceeded, SourceMalformed
 from catalog.report import Note
 from worker.walk import END, FAILURE, HEADER, MOST_CPU, NOTES, RESTART, ROWS, End, Failure
 
-LONGEST_WALK = 300.0  # seconds by the clock, besides the child's own limit of CPU
+LONGEST_SILENCE = 300.0  # seconds by the clock, besides the child's own limit of CPU
 ERRORS: dict[str, type[CatalogError]] = {"SourceMalformed": SourceMalformed, "LimitExceeded": LimitExceeded}
 
 
@@ -43,11 +43,8 @@ async def walk(index: BinaryIO, known: Mapping[str, bytes]) -> AsyncIterator[Par
             cwd="/",
         )
     try:
-        async with asyncio.timeout(LONGEST_WALK):
-            async for part in _parts(child):
-                yield part
-    except TimeoutError:
-        raise LimitExceeded(f"reading the index took more than {LONGEST_WALK:.0f} s") from None
+        async for part in _parts(child):
+            yield part
     finally:
         if child.returncode is None:
             child.kill()
@@ -58,8 +55,11 @@ async def _parts(child: asyncio.subprocess.Process) -> AsyncIterator[Part]:
     assert child.stdout
     while True:
         try:
-            kind, length = HEADER.unpack(await child.stdout.readexactly(HEADER.size))
-            payload = await child.stdout.readexactly(length)
+            async with asyncio.timeout(LONGEST_SILENCE):  # of the child alone: what the consumer takes is not its fault
+                kind, length = HEADER.unpack(await child.stdout.readexactly(HEADER.size))
+                payload = await child.stdout.readexactly(length)
+        except TimeoutError:
+            raise LimitExceeded(f"nothing was read of the index for {LONGEST_SILENCE:.0f} s") from None
         except asyncio.IncompleteReadError:
             raise _death(await child.wait()) from None
         part = _decoded(kind, payload)

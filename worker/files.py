@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from time import monotonic
 from urllib.parse import urlsplit
 
+import psycopg
+import structlog
+
 from catalog import store, tick
 from catalog.errors import CatalogError, SourceMalformed, SourceRefused, SourceUnavailable
 from catalog.jobs import FetchFiles
@@ -21,6 +24,7 @@ from worker.http import Remote
 from worker.process import Worker
 from worker.sources.helm import archive_url
 
+log = structlog.get_logger()
 AT_ONCE = 10
 BATCH = 40
 LONGEST = 300.0  # seconds of one job; the rest is the next one's
@@ -43,6 +47,8 @@ async def fetch_files(worker: Worker, job: FetchFiles, stored: Stored, run: int,
     try:
         await _fetch_due(worker, job, stored, run, report)
     except Exception as error:
+        if isinstance(getattr(error, "orig", error), psycopg.OperationalError):
+            raise  # PostgreSQL's trouble says nothing of the archives
         reason, text = (error.reason, str(error)) if isinstance(error, CatalogError) else ("InternalError", type(error).__name__)
         async with worker.transaction() as connection:
             await store.postpone_due(connection, stored.id, HOUR, reason, text[:MOST_TEXT])
@@ -55,7 +61,7 @@ async def _fetch_due(worker: Worker, job: FetchFiles, stored: Stored, run: int, 
     async with worker.http.remote(job.repository, credentials, report) as remote:
         while monotonic() < end and (batch := await _due(worker, stored)):
             fetched = await _fetch_batch(remote, batch, failures)
-            await _record(worker, job, fetched)
+            await _record(worker, job, stored.id, fetched)
             done += sum(1 for each in fetched if each.error is None)
             async with worker.connection.transaction():
                 await tick.set_phase(worker.connection, run, f"read {done:,} archives")
@@ -82,6 +88,8 @@ async def _fetch_batch(remote: Remote, batch: Sequence[FileWork], failures: Coun
 async def _fetch(remote: Remote, work: FileWork, failures: Counter[str]) -> Fetched:
     host = ""
     try:
+        if not work.urls:
+            raise SourceMalformed("the index names no url for it")
         url = archive_url(remote.repository.url, work.urls[0])
         scheme, host = urlsplit(url).scheme, urlsplit(url).netloc.rpartition("@")[2]
         if failures[host] >= SILENT:
@@ -97,10 +105,17 @@ async def _fetch(remote: Remote, work: FileWork, failures: Counter[str]) -> Fetc
     except CatalogError as error:
         failures[host] = failures[host] + 1 if isinstance(error, SourceUnavailable) else 0
         return Fetched(work, {}, error=error)
+    except Exception as error:  # a defect of ours with this archive is no reason to leave the others
+        log.exception("a defect", action="defect", chart=work.chart, version=work.version)
+        return Fetched(
+            work, {}, error=SourceMalformed(f"the archive cannot be read ({type(error).__name__}); the worker's log has the trace")
+        )
 
 
-async def _record(worker: Worker, job: FetchFiles, fetched: Sequence[Fetched]) -> None:
+async def _record(worker: Worker, job: FetchFiles, repository: int, fetched: Sequence[Fetched]) -> None:
     async with worker.transaction() as connection:
+        await store.lock_repository(connection, repository)
+        await store.put_blobs(connection, [content for each in fetched for content in each.files.values()])
         for each in fetched:
             if each.error is None:
                 await store.put_files(connection, each.work, job.key.namespace, each.files, mismatch(each.work.digest, each.digest))

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
@@ -111,9 +112,11 @@ class Http:
             await self._shared.aclose()
 
     def _client(self, verify: ssl.SSLContext | bool) -> httpx2.AsyncClient:
-        return httpx2.AsyncClient(
+        client = httpx2.AsyncClient(
             verify=verify, headers=self._options, timeout=self._timeout, follow_redirects=True, max_redirects=MOST_REDIRECTS
         )
+        client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # a cookie would pass from one repository to another
+        return client
 
 
 def tls_context(verify: bool, ca_pem: str | None) -> ssl.SSLContext:
@@ -168,7 +171,7 @@ def translated(url: str) -> Generator[None]:
         raise SourceUnavailable(f"{shown(url)}: no answer in time ({type(error).__name__})") from None
     except TimeoutError:
         raise SourceUnavailable(f"{shown(url)}: the answer was not complete after {LONGEST_TRANSFER:.0f} s") from None
-    except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
+    except (httpx2.HTTPError, httpx2.StreamError, OSError, UnicodeError) as error:
         raise SourceUnavailable(f"{shown(url)}: {_said(error)}") from None
 
 

@@ -69,15 +69,15 @@ class YamlReader:
         while type(event := self._next()) is not MappingEndEvent:
             name = self._key(event)
             event = self._next()
-            if type(event) is SequenceStartEvent:
+            if type(event) is SequenceStartEvent and not event.anchor:
                 versions = self._versions()
                 yield name, versions
                 for _ in versions:  # what the consumer left unread
                     pass
             else:
                 self._nodes = 0
-                self._node(event, 2)
-                yield name, []
+                value = self._node(event, 2)
+                yield name, value if isinstance(value, list) else []
 
     def _versions(self) -> Iterator[Any]:
         while type(event := self._next()) is not SequenceEndEvent:

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from catalog.errors import LimitExceeded, SourceMalformed
-from worker.index import MOST_LEVELS, MOST_SCALAR
+from worker.index import MOST_LEVELS, MOST_NODES, MOST_SCALAR
 
 
 class JsonIndex(msgspec.Struct):
@@ -35,18 +35,31 @@ def json_charts(index: JsonIndex) -> Iterator[tuple[str, Iterator[Any]]]:
             versions = decoder.decode(raw)
         except msgspec.MsgspecError as error:
             raise SourceMalformed(f"the index is not JSON: {error}") from None
-        yield name, map(as_text, versions if isinstance(versions, list) else [])
+        yield name, map(entry, versions if isinstance(versions, list) else [])
 
 
-def as_text(value: Any, level: int = 3) -> Any:
-    """JSON's numbers and booleans as the text that YAML's reader would give, within the same limits."""
+def entry(value: Any) -> Any:
+    """A version with scalars as text. Raises LimitExceeded."""
+    if count(value) > MOST_NODES:
+        raise LimitExceeded(f"an entry of more than {MOST_NODES:,} values")
+    return as_text(value)
+
+
+def count(value: Any, level: int = 3) -> int:
+    """How many values there are in a value."""
     if level > MOST_LEVELS:
         raise LimitExceeded(f"more than {MOST_LEVELS} levels deep")
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + sum(count(item, level + 1) for item in inner)
+
+
+def as_text(value: Any) -> Any:
+    """JSON's numbers and booleans as the text that YAML's reader would give, within the same limits."""
     match value:
         case dict():
-            return {key: as_text(item, level + 1) for key, item in value.items()}
+            return {key: as_text(item) for key, item in value.items()}
         case list():
-            return [as_text(item, level + 1) for item in value]
+            return [as_text(item) for item in value]
         case str() if len(value) > MOST_SCALAR:
             raise LimitExceeded(f"a text of {len(value):,} characters, more than {MOST_SCALAR:,}")
         case bool():

@@ -10,7 +10,7 @@ import structlog
 
 from catalog import tick
 from catalog.database import FILES_LOCK, SYNC_LOCK, advisory_lock
-from catalog.errors import CatalogError, RepositoryGone, StoreUnavailable
+from catalog.errors import CatalogError, RepositoryGone, StoreRefused, StoreUnavailable
 from catalog.jobs import CleanUpRepository, FetchFiles, Job, SyncRepository, to_argv
 from catalog.report import Report
 from catalog.tick import Stored
@@ -123,15 +123,17 @@ async def failures(worker: Worker, number: int, repository: int | None, report: 
     failed: list[CatalogError] = []
     try:
         yield failed
-    except psycopg.OperationalError:
-        raise
     except CatalogError as error:
         failed.append(error)
     except Exception as error:
-        if isinstance(cause := getattr(error, "orig", None), psycopg.OperationalError):  # as SQLAlchemy wraps it
-            raise cause from None
-        log.exception("a defect", action="defect")
-        failed.append(InternalError(f"a defect in Chartfleet ({type(error).__name__}); the worker's log has the trace"))
+        cause = getattr(error, "orig", error)  # below SQLAlchemy's own
+        if isinstance(cause, psycopg.OperationalError):
+            if worker.connection.broken:
+                raise cause from None
+            failed.append(StoreRefused(str(cause).splitlines()[0], cause.sqlstate or ""))
+        else:
+            log.exception("a defect", action="defect")
+            failed.append(InternalError(f"a defect in Chartfleet ({type(error).__name__}); the worker's log has the trace"))
     if failed and not isinstance(failed[0], StoreUnavailable):
         async with worker.connection.transaction():
             await tick.fail_run(worker.connection, number, repository, failed[0], report)

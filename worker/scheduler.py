@@ -63,7 +63,7 @@ async def notified(connection: AsyncConnection, seconds: float) -> None:
 
 async def schedule(settings: Settings, stop: asyncio.Event) -> None:
     """Rounds until told to stop; servers that are away are waited for."""
-    engine = pooled_engine(settings.database_url, "chartfleet_writer", "scheduler", size=1)
+    engine = pooled_engine(settings.database_url, "chartfleet_writer", "scheduler", size=2)
     broker = Celery("chartfleet")
     broker.config_from_object(queues.settings(settings.broker_url))
     housekeeping = asyncio.create_task(forget(engine))
@@ -97,12 +97,12 @@ async def rounds(settings: Settings, engine: AsyncEngine, broker: Celery, stop: 
 
 
 async def forget(engine: AsyncEngine) -> None:
-    """Once an hour: drop the records of old runs."""
+    """At the start and once an hour: drop the records of old runs."""
     while True:
-        await asyncio.sleep(3600)
-        with suppress(StoreUnavailable, DBAPIError):  # the next hour does as well
+        with suppress(StoreUnavailable, DBAPIError, psycopg.Error):  # the next hour does as well
             async with engine.begin() as connection:
                 await runs.forget_old_runs(connection, KEPT_RUNS)
+        await asyncio.sleep(3600)
 
 
 async def pause(stop: asyncio.Event, seconds: float = 1.0) -> None:

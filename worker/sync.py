@@ -24,7 +24,8 @@ async def sync(worker: Worker, job: SyncRepository, stored: Stored, run: int, re
             "spec.filterRule is not supported yet; without it charts would be shown that it excludes, so nothing is synced"
         )
     credentials = await credentials_for(job.repository, worker.settings)
-    same = (stored.applied_fingerprint or "") == job.fingerprint  # a changed specification is read afresh
+    asked = job.repository
+    same = (stored.applied_fingerprint or "", stored.type, stored.url) == (job.fingerprint, asked.type, asked.url)  # else read afresh
     async with worker.http.remote(job.repository, credentials, report) as remote, timed(report, "fetch"):
         listing = await open_listing(remote, worker.settings, stored if same else None)
     if listing is None:

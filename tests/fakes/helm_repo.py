@@ -45,6 +45,7 @@ class HelmRepo:
     status: int = 200
     cut: int | None = None
     redirect: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     url: str = ""
 
@@ -69,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
         etag = f'"{hashlib.sha256(repo.index).hexdigest()[:16]}"'
         if repo.validators and self.headers.get("If-None-Match") == etag:
             return self.answer(304, b"", {"ETag": etag})
-        headers = {"ETag": etag} if repo.validators else {}
+        headers = {**({"ETag": etag} if repo.validators else {}), **repo.headers}
         body = repo.index
         if "gzip" in self.headers.get("Accept-Encoding", ""):
             body, headers["Content-Encoding"] = gzip.compress(body), "gzip"

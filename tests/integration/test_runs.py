@@ -145,3 +145,14 @@ async def test_old_runs_are_forgotten_but_never_the_last_success(engine: AsyncEn
     async with engine.begin() as connection:
         await runs.forget_old_runs(connection, 10)
     assert database.rows("select state, count(*) from chartfleet.sync_runs group by state order by state") == [("done", 1), ("failed", 10)]
+
+
+async def test_the_last_reading_keeps_its_notes_however_many_syncs_found_nothing_new(engine: AsyncEngine, database: Database) -> None:
+    await put(engine, "a")
+    database.rows("""
+        insert into chartfleet.sync_runs (repository_id, namespace, name, job, cause, argv, state, notes)
+        select id, namespace, name, 'sync', 'command', '{}', 'done', case n when 1 then '[]'::jsonb end
+        from chartfleet.repositories, generate_series(1, 30) n""")
+    async with engine.begin() as connection:
+        await runs.forget_old_runs(connection, 10)
+    assert database.rows("select count(*), count(notes) from chartfleet.sync_runs") == [(11, 1)]

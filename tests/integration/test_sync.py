@@ -10,10 +10,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from catalog import tick
+from catalog import store, tick
 from catalog.database import SYNC_LOCK
 from catalog.jobs import FetchFiles
-from catalog.model import SecretRef
+from catalog.model import RepositoryKey, SecretRef
 from tests.fakes.helm_repo import HelmRepo, archive, index, serving
 from tests.integration.conftest import KEY, Syncer
 
@@ -299,6 +299,83 @@ async def test_without_a_digest_a_changed_entry_has_its_archive_read_again(synce
     await syncer.sync(index({"a": [{"version": "1.0.0", "description": "changed"}]}))
     await syncer.files()
     assert syncer.database.rows("select content from chartfleet.blobs") == [(b"new",)], "and the old contents are gone"
+
+
+async def test_a_version_that_lost_its_url_keeps_no_other_from_being_read(syncer: Syncer) -> None:
+    syncer.repo.archives = {"b-1.0.0.tgz": archive("b", README__md="x")}
+    await syncer.sync(index({"a": [{"version": "1.0.0"}]}))
+    await syncer.sync(index({"a": [{"version": "1.0.0", "urls": []}], "b": [{"version": "1.0.0"}]}))
+    assert (await syncer.files()).report.added == 1
+
+
+async def test_files_of_an_archive_that_was_replaced_meanwhile_are_not_kept(syncer: Syncer) -> None:
+    await syncer.sync(index({"a": [{"version": "1.0.0", "digest": "d1"}]}))
+    async with syncer.worker.transaction() as connection:
+        [work] = await store.due_files(connection, 1, 10)
+    await syncer.sync(index({"a": [{"version": "1.0.0", "digest": "d2"}]}))
+    async with syncer.worker.transaction() as connection:
+        await store.put_files(connection, work, "default", {}, None)
+    assert syncer.database.rows("select state, digest from chartfleet.file_work") == [("pending", "d2")]
+
+
+async def test_a_nul_in_a_name_that_is_repeated_stops_nothing(syncer: Syncer) -> None:
+    data = b'entries:\n  a:\n  - {version: 1.0.0, urls: [x]}\n  "x\\0y": []\n  "x\\0y": []\n'
+    assert (await syncer.sync(data)).state == "done"
+    assert len(syncer.visible()) == 1
+
+
+async def test_no_cookie_passes_from_one_repository_to_another(syncer: Syncer) -> None:
+    syncer.repo.headers = {"Set-Cookie": "session=canary"}
+    await syncer.sync(index(TWO))
+    other = replace(syncer.job.repository, key=RepositoryKey("b", "other"))
+    await syncer.sync(repository=other)
+    assert "Cookie" not in syncer.repo.requests[-1][1]
+
+
+async def test_a_changed_url_is_read_afresh_without_a_fingerprint(syncer: Syncer) -> None:
+    await syncer.sync(index(TWO))
+    moved = replace(syncer.job.repository, url=f"{syncer.repo.url}/moved")
+    await syncer.sync(repository=moved)
+    assert "If-None-Match" not in syncer.repo.requests[-1][1]
+    assert syncer.database.rows("select url from chartfleet.repositories") == [(moved.url,)]
+
+
+async def test_a_validator_that_cannot_be_sent_back_is_none(syncer: Syncer) -> None:
+    syncer.repo.headers = {"ETag": '"caf\u00e9"'}
+    for _ in range(2):
+        assert (await syncer.sync(index(TWO))).state == "done"
+    assert syncer.database.rows("select etag from chartfleet.repositories") == [(None,)]
+
+
+async def test_an_answer_of_not_modified_to_a_first_question_is_an_error(syncer: Syncer) -> None:
+    syncer.repo.status = 304
+    outcome = await syncer.sync()
+    assert outcome.error
+    assert outcome.error.reason == "SourceUnavailable"
+
+
+async def test_a_job_of_another_resource_of_the_same_name_is_refused(syncer: Syncer) -> None:
+    await syncer.sync(index(TWO), incarnation="new")
+    syncer.database.rows("""
+        insert into chartfleet.schedules (repository_id, namespace, argv, fingerprint, period_seconds)
+        select id, namespace, '{}', '', 600 from chartfleet.repositories""")
+    outcome = await syncer.sync(index({"a": TWO["a"][:1]}), incarnation="old")
+    assert outcome.state == "skipped"
+    assert len(syncer.visible()) == 3
+
+
+async def test_a_long_row_of_failures_is_recorded_like_the_first(syncer: Syncer) -> None:
+    await syncer.sync(index(TWO))
+    syncer.database.rows("""
+        insert into chartfleet.sync_runs (repository_id, namespace, name, job, cause, argv, state)
+        select id, namespace, name, 'sync', 'command', '{}', 'failed' from chartfleet.repositories, generate_series(1, 1200)""")
+    syncer.database.rows("""
+        insert into chartfleet.schedules (repository_id, namespace, argv, fingerprint, period_seconds, next_due_at)
+        select id, namespace, '{}', '', 600, now() + interval '1 day' from chartfleet.repositories""")
+    syncer.repo.status = 503
+    outcome = await syncer.sync()
+    assert (outcome.state, syncer.last_run()["state"]) == ("failed", "failed")
+    assert syncer.database.rows("select next_due_at < now() + interval '61 minutes' from chartfleet.schedules") == [(True,)]
 
 
 async def test_a_host_that_is_away_is_left_alone_after_five_failures(syncer: Syncer) -> None:

@@ -53,6 +53,19 @@ def bomb(size: int) -> bytes:
     return packed.getvalue()
 
 
+def liar() -> bytes:
+    """One header that claims a petabyte."""
+    info = tarfile.TarInfo("a/x")
+    info.size = 2**50
+    return gzip.compress(info.tobuf())
+
+
+def longnames() -> bytes:
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 1
+    return gzip.compress((header.tobuf() + b"x" + bytes(511)) * 1500)
+
+
 @pytest.mark.parametrize(
     ("data", "error"),
     [
@@ -62,8 +75,10 @@ def bomb(size: int) -> bytes:
         (archive("a", README__md="x")[:60], SourceMalformed),
         (bomb(101 * 1024 * 1024), LimitExceeded),
         (archive("a", README__md="x" * (MOST_FILE + 1)), LimitExceeded),
+        (liar(), LimitExceeded),
+        (longnames(), SourceMalformed),
     ],
-    ids=["empty", "html", "no tar", "cut", "bomb", "large file"],
+    ids=["empty", "html", "no tar", "cut", "bomb", "large file", "liar", "longnames"],
 )
 def test_what_is_no_chart_or_too_large_is_an_error(data: bytes, error: type[CatalogError]) -> None:
     with pytest.raises(error):

@@ -229,7 +229,11 @@ def text(field: str) -> str | None:
 
 
 def test_json_meets_the_same_limits_as_yaml() -> None:
-    for value, said in (("x" * 2_000_000, "2,000,000"), (json.loads("[" * 70 + "]" * 70), "64 levels")):
+    for value, said in (("x" * 2_000_000, "2,000,000"), (json.loads("[" * 70 + "]" * 70), "64 levels"), ([0] * 300_000, "200,000")):
         result = Result(json.dumps({"entries": {"a": [{"version": "1.0.0", "x": value}]}}).encode())
         assert result.failure
         assert (result.failure.reason, said in result.failure.message) == ("LimitExceeded", True)
+
+
+def test_a_list_of_versions_may_be_an_alias() -> None:
+    assert Result(b"entries:\n  a: &x\n  - {version: 1.0.0, urls: [u]}\n  b: *x\n").versions == [("a", "1.0.0"), ("b", "1.0.0")]

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import BinaryIO
 from urllib.parse import urlsplit, urlunsplit
 
-from catalog.errors import InvalidRepository
+from catalog.errors import InvalidRepository, SourceUnavailable
 from catalog.tick import Stored
 from worker.http import Answer, Remote
 from worker.settings import Settings
+
+MOST_VALIDATOR = 1_000  # characters
 
 
 @dataclass(slots=True)
@@ -28,7 +30,10 @@ class Listing:
 
 async def open_listing(remote: Remote, settings: Settings, stored: Stored | None) -> Listing | None:
     """One conditional GET, spooled; None when the server says that `stored` is current. Raises SourceError or LimitExceeded."""
-    async with remote.get(index_url(remote.repository.url), conditions(stored)) as answer:
+    asked = conditions(stored)
+    async with remote.get(index_url(remote.repository.url), asked) as answer:
+        if answer.not_modified and not asked:
+            raise SourceUnavailable("the server says that nothing changed, though it was not asked")
         return None if answer.not_modified else await _spool(answer, settings.index_bytes)
 
 
@@ -74,6 +79,11 @@ def checked_url(text: str) -> str:
     return url
 
 
+def validator(header: str | None) -> str | None:
+    """A validator that can be sent back; others are as good as none."""
+    return header if header and header.isascii() and header.isprintable() and len(header) <= MOST_VALIDATOR else None
+
+
 async def _spool(answer: Answer, most: int) -> Listing:
     body = tempfile.TemporaryFile(prefix="chartfleet-index-")  # noqa: SIM115 - the listing closes it
     digest, size = hashlib.sha256(), 0
@@ -86,4 +96,4 @@ async def _spool(answer: Answer, most: int) -> Listing:
     except BaseException:
         body.close()
         raise
-    return Listing(body, size, digest.digest(), answer.header("ETag"), answer.header("Last-Modified"))
+    return Listing(body, size, digest.digest(), validator(answer.header("ETag")), validator(answer.header("Last-Modified")))
