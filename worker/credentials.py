@@ -2,12 +2,10 @@
 
 import base64
 import json
-from contextlib import suppress
 from pathlib import Path
 
-from catalog.documents import Document, Unreadable, documents, is_manifest, secret_value
-from catalog.errors import InvalidJob, InvalidRepository, WaitingForSecret
-from catalog.model import Repository
+from catalog.errors import InvalidJob, InvalidRepository
+from catalog.model import Repository, SecretRef
 from worker.http import Credentials
 from worker.settings import Settings
 
@@ -16,17 +14,20 @@ DOCKER_CONFIG = ".dockerconfigjson"
 
 async def credentials_for(repository: Repository, settings: Settings) -> Credentials:
     """What opens the repository. Raises WaitingForSecret or InvalidRepository; the secret itself is in no message."""
-    found = await read_documents(settings.secrets_directory) if repository.auth or repository.ca else []
-    namespace = repository.key.namespace
+    texts: dict[SecretRef, str] = {}
+    if wanted := [ref for ref in (repository.auth, repository.ca) if ref]:
+        from worker.secrets import secret_texts  # noqa: PLC0415 - brings YAML, which most runs do without
+
+        texts = await secret_texts(settings.secrets_directory, repository.key.namespace, wanted)
     authorization = settings.authorization or None
     if settings.docker_config:
         authorization = docker_authorization(settings.docker_config)
     if repository.auth:
-        text = secret_value(found, namespace, repository.auth)
+        text = texts[repository.auth]
         authorization = docker_authorization(text) if repository.auth.key == DOCKER_CONFIG else text.strip()
     if authorization is not None and not _is_header_value(authorization):
         raise InvalidRepository("the Authorization header of the repository's Secret has characters that no header may have")
-    ca = secret_value(found, namespace, repository.ca) if repository.ca else None
+    ca = texts[repository.ca] if repository.ca else None
     if ca is None and settings.ca_file:
         ca = await _ca_file(settings.ca_file)
     return Credentials(authorization, ca)
@@ -37,17 +38,6 @@ async def _ca_file(path: Path) -> str:
         return path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidJob(f"CHARTFLEET_CA_FILE {path} cannot be read: {error}") from None
-
-
-async def read_documents(directory: Path | None) -> list[Document]:
-    """All documents of a directory's manifests; a file that cannot be read is the controller's to report."""
-    if directory is None:
-        raise WaitingForSecret("the repository names a Secret: start the worker with CHARTFLEET_SECRETS_DIRECTORY set to the manifests")
-    found: list[Document] = []
-    for path in sorted(path for path in directory.iterdir() if is_manifest(path.name)):
-        with suppress(Unreadable, OSError, UnicodeDecodeError):
-            found.extend(documents(path.read_text(encoding="utf-8")))
-    return found
 
 
 def docker_authorization(text: str) -> str:
