@@ -1,10 +1,9 @@
-"""The bytes of an index → charts and their entries, by a YAML reader and a JSON reader of one meaning.
+"""The bytes of an index in YAML → charts and their entries; worker.index_json reads JSON to the same meaning.
 
-Every scalar is the text that was written, a plain null is None. YAML is read as events, one version at a time, so memory does not grow with
-the file; JSON is decoded chart by chart. Limits on levels, scalars and aliases hold while reading.
+Every scalar is the text that was written, a plain null is None. The file is read as events, one version at a time, so memory does not grow
+with it. Limits on levels, scalars and aliases hold while reading.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
@@ -25,7 +24,6 @@ from catalog.errors import LimitExceeded, SourceMalformed
 MOST_LEVELS = 64  # libyaml's event parser is quadratic in depth
 MOST_SCALAR = 1024 * 1024  # characters
 MOST_NODES = 200_000  # of one version, aliases expanded
-MOST_JSON = 64 * 1024 * 1024  # bytes
 NULLS = {"", "~", "null", "Null", "NULL"}
 
 Entries = Iterator[tuple[str, Iterable[Any]]]
@@ -152,20 +150,3 @@ class YamlReader:
         self._nodes += nodes
         if self._nodes > MOST_NODES:
             raise LimitExceeded(f"line {event.start_mark.line + 1}: an entry of more than {MOST_NODES:,} values, aliases expanded")
-
-
-def charts_of(file: BinaryIO) -> Entries:
-    """The reader that fits: JSON by its first byte, if it is JSON; else YAML."""
-    head = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n")
-    file.seek(0)
-    if not head:
-        raise SourceMalformed("the index is empty")
-    if head.startswith(b"<"):
-        raise SourceMalformed("an HTML or XML page came instead of an index: is this the repository's URL, or a login page?")
-    if head.startswith(b"{") and os.fstat(file.fileno()).st_size <= MOST_JSON:
-        from worker.index_json import json_charts, json_index  # noqa: PLC0415 - its imports are not a YAML index's
-
-        if index := json_index(file):  # else a flow mapping of YAML, which may begin like JSON
-            yield from json_charts(index)
-            return
-    yield from YamlReader(file).charts()

@@ -5,11 +5,13 @@ import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from psycopg import AsyncConnection
 
 from catalog.database import connect
+from catalog.report import Report
 from worker.http import Http
 from worker.settings import Settings
 
@@ -47,3 +49,13 @@ class Worker:
             self._engine = engine_over(self.connection)
         async with self._engine.begin() as connection:
             yield connection
+
+
+@asynccontextmanager
+async def timed(report: Report, phase: str) -> AsyncGenerator[None]:
+    """Add what the block takes to the report, in milliseconds."""
+    start = monotonic()
+    try:
+        yield
+    finally:
+        report.phases[phase] = report.phases.get(phase, 0) + round((monotonic() - start) * 1000)

@@ -9,9 +9,8 @@ from catalog.jobs import SyncRepository
 from catalog.report import Note, Report
 from catalog.tick import Stored
 from worker.child import Restart, walk
-from worker.process import Worker
+from worker.process import Worker, timed
 from worker.sources.helm import Listing
-from worker.sync import timed
 from worker.walk import End
 
 

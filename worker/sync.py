@@ -1,16 +1,12 @@
 """The story of a sync: ask whether anything changed; if so read the listing in a child and publish what differs, in one transaction."""
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from time import monotonic
-
 from catalog import tick
 from catalog.errors import InvalidRepository
 from catalog.jobs import SyncRepository
 from catalog.report import Report
 from catalog.tick import Stored
 from worker.credentials import credentials_for
-from worker.process import Worker
+from worker.process import Worker, timed
 from worker.sources import SOURCES
 
 
@@ -46,13 +42,3 @@ async def _unchanged(worker: Worker, stored: Stored, run: int, report: Report) -
     report.charts, report.versions = stored.charts, stored.versions
     async with worker.connection.transaction():
         await tick.finish_run(worker.connection, run, report)
-
-
-@asynccontextmanager
-async def timed(report: Report, phase: str) -> AsyncGenerator[None]:
-    """Add what the block takes to the report, in milliseconds."""
-    start = monotonic()
-    try:
-        yield
-    finally:
-        report.phases[phase] = report.phases.get(phase, 0) + round((monotonic() - start) * 1000)

@@ -19,13 +19,14 @@ from typing import Any, BinaryIO
 import orjson
 import yaml
 
-from catalog.errors import LimitExceeded, SourceError
+from catalog.errors import LimitExceeded, SourceError, SourceMalformed
 from catalog.report import MOST_NOTES, Note
 from worker.entries import MOST_NAME, copy_rows, read_chart, rollup
-from worker.index import Entries, charts_of
+from worker.index import Entries, YamlReader
 
 MOST_MEMORY = 768 * 1024 * 1024
 MOST_CPU = 120  # seconds
+MOST_JSON = 64 * 1024 * 1024  # bytes
 BATCH = 1 << 20
 
 # Frames
@@ -53,6 +54,23 @@ class Failure:
 
 class RepeatedChart(Exception):
     """The index names a chart twice: it has to be read again, gathering such charts."""
+
+
+def charts_of(file: BinaryIO) -> Entries:
+    """The reader that fits: JSON by its first byte, if it is JSON; else YAML."""
+    head = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n")
+    file.seek(0)
+    if not head:
+        raise SourceMalformed("the index is empty")
+    if head.startswith(b"<"):
+        raise SourceMalformed("an HTML or XML page came instead of an index: is this the repository's URL, or a login page?")
+    if head.startswith(b"{") and os.fstat(file.fileno()).st_size <= MOST_JSON:
+        from worker.index_json import json_charts, json_index  # noqa: PLC0415 - its imports are not a YAML index's
+
+        if index := json_index(file):  # else a flow mapping of YAML, which may begin like JSON
+            yield from json_charts(index)
+            return
+    yield from YamlReader(file).charts()
 
 
 def gathered(charts: Entries, repeated: set[str]) -> Entries:
