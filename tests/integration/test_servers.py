@@ -141,7 +141,8 @@ def test_an_impatient_start_leaves_no_process(below: Path) -> None:
 
 def _once_written(state: Path, then: Callable[[float], None]) -> Callable[[float], None]:
     def pause(seconds: float) -> None:
-        if (state / "postgres" / "postmaster.pid").exists():
+        file = state / "postgres" / "postmaster.pid"
+        if file.exists() and file.read_text():  # it is made first, and then written
             then(seconds)
 
     return pause
