@@ -7,7 +7,6 @@ run. The broker may lose everything: what is sent but not started, or running wi
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
 
 from sqlalchemy import bindparam, delete, exists, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
@@ -20,7 +19,6 @@ from catalog.schedule import Cron, Every, Schedule, next_due
 
 CHANNEL = "chartfleet_work"  # NOTIFY: there may be something to claim
 MOST_ATTEMPTS = 5
-Cause = Literal["schedule", "request"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,17 +243,23 @@ async def put_blobs(connection: AsyncConnection, contents: Sequence[tuple[bytes,
     """Store contents, given as (SHA-256, content), in one order for everybody: two jobs with the same ones would lock each other out."""
     blobs = [{"sha256": sha256, "size": len(content), "content": content} for sha256, content in sorted(dict(contents).items())]
     if blobs:
+        blob = t.blobs.c
+        there = select(blob.sha256).where(blob.sha256.in_([row["sha256"] for row in blobs])).order_by(blob.sha256)
+        await connection.execute(there.with_for_update(read=True, key_share=True))  # so that nobody drops them as unused meanwhile
         await connection.execute(insert(t.blobs).on_conflict_do_nothing(), blobs)
 
 
 async def put_files(
     connection: AsyncConnection, work: FileWork, namespace: str, files: dict[str, tuple[bytes, bytes]], digest_found: str | None
-) -> None:
-    """Name a version's files, whose contents are stored, and close its work; not when a newer listing wants another archive meanwhile."""
+) -> list[bytes]:
+    """Name a version's files, whose contents are stored, and close its work; not when a newer listing wants another archive meanwhile.
+
+    Returns the hashes of what it named before, which may be unused now.
+    """
     w = t.file_work.c
     wanted = (w.version_id == work.version_id, w.state == "pending", w.digest.is_not_distinct_from(work.digest))
     if (await connection.execute(select(w.version_id).where(*wanted).with_for_update())).first() is None:
-        return
+        return []
     file = t.version_files.c
     before = [bytes(sha256) for (sha256,) in await connection.execute(select(file.sha256).where(file.version_id == work.version_id))]
     await connection.execute(delete(t.version_files).where(file.version_id == work.version_id))
@@ -265,7 +271,7 @@ async def put_files(
         .where(t.file_work.c.version_id == work.version_id)
         .values(state="done", attempts=work.attempts + 1, digest_found=digest_found, error_class=None, error=None)
     )
-    await _drop_unused(connection, before)
+    return before
 
 
 async def postpone_files(connection: AsyncConnection, versions: Sequence[int], seconds: float, reason: str, error: str) -> None:
@@ -302,11 +308,11 @@ async def delete_repository(connection: AsyncConnection, key: RepositoryKey, inc
         return False
     used = await _blobs_of(connection, repository)
     await connection.execute(delete(t.repositories).where(row.id == repository))
-    await _drop_unused(connection, used)
+    await drop_unused(connection, used)
     return True
 
 
-async def _drop_unused(connection: AsyncConnection, blobs: Sequence[bytes]) -> None:
+async def drop_unused(connection: AsyncConnection, blobs: Sequence[bytes]) -> None:
     """Remove those contents that no version has any more, unless somebody is just taking one up."""
     blob = t.blobs.c
     unused = ~select(t.version_files.c.sha256).where(t.version_files.c.sha256 == blob.sha256).exists()

@@ -115,13 +115,18 @@ async def _fetch(remote: Remote, work: FileWork, failures: Counter[str]) -> Fetc
 async def _record(worker: Worker, job: FetchFiles, repository: int, fetched: Sequence[Fetched]) -> None:
     async with worker.transaction() as connection:
         await store.lock_repository(connection, repository)
-        await store.put_blobs(connection, [content for each in fetched for content in each.files.values()])
+        contents = [content for each in fetched for content in each.files.values()]
+        await store.put_blobs(connection, contents)
+        doubtful = [sha256 for sha256, _ in contents]
         for each in fetched:
             if each.error is None:
-                await store.put_files(connection, each.work, job.key.namespace, each.files, mismatch(each.work.digest, each.digest))
+                doubtful += await store.put_files(
+                    connection, each.work, job.key.namespace, each.files, mismatch(each.work.digest, each.digest)
+                )
             else:
                 wait = backoff(each.work.attempts, each.error, random.random())  # noqa: S311 - jitter, not a secret
                 await store.postpone_files(connection, [each.work.version_id], wait, each.error.reason, str(each.error)[:MOST_TEXT])
+        await store.drop_unused(connection, doubtful)  # at the end: what one version lets go, another of the batch may take up
 
 
 def backoff(attempts: int, error: CatalogError, chance: float) -> float:

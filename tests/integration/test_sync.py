@@ -318,6 +318,16 @@ async def test_files_of_an_archive_that_was_replaced_meanwhile_are_not_kept(sync
     assert syncer.database.rows("select state, digest from chartfleet.file_work") == [("pending", "d2")]
 
 
+async def test_contents_that_one_version_lets_go_another_of_the_batch_may_take_up(syncer: Syncer) -> None:
+    syncer.repo.archives = {"a-1.0.0.tgz": archive("a", README__md="shared")}
+    await syncer.sync(index({"a": [{"version": "1.0.0", "digest": "d1"}]}))
+    await syncer.files()
+    syncer.repo.archives = {"a-1.0.0.tgz": archive("a", README__md="new"), "b-1.0.0.tgz": archive("b", README__md="shared")}
+    await syncer.sync(index({"a": [{"version": "1.0.0", "digest": "d2"}], "b": [{"version": "1.0.0"}]}))
+    assert (await syncer.files()).report.added == 2
+    assert syncer.database.rows("select content from chartfleet.blobs order by 1") == [(b"new",), (b"shared",)]
+
+
 async def test_a_nul_in_a_name_that_is_repeated_stops_nothing(syncer: Syncer) -> None:
     data = b'entries:\n  a:\n  - {version: 1.0.0, urls: [x]}\n  "x\\0y": []\n  "x\\0y": []\n'
     assert (await syncer.sync(data)).state == "done"
