@@ -200,7 +200,7 @@ def test_what_a_killed_up_leaves_ends_and_the_next_start_works(start: Callable[.
     again = start("--port", port)
     assert ready(again, "sample")["sample"]["versions"] == 6
     assert_gone(family)
-    assert f"Chartfleet runs: http://127.0.0.1:{port} " in again.log.read_text()
+    until("the address said", lambda: f"Chartfleet runs: http://127.0.0.1:{port} " in again.log.read_text())
 
 
 def test_a_port_that_was_asked_for_and_is_busy_is_an_error(environment: dict[str, str], tmp_path: Path) -> None:
