@@ -93,16 +93,14 @@ async def show_file(
     return Response(row["content"], headers=headers, media_type=f"{media_type}; charset=utf-8")
 
 
-def _missing(what: str, work: Row) -> NotFound | NotFetched:
-    match work["state"], work["error_class"]:
-        case "done", None:
-            return NotFound(f"no {what}: the chart has none")
-        case None, _:
-            return NotFetched(f"{what} is not fetched: archives are read for each chart's newest version")
-        case _, None:
-            return NotFetched(f"{what} is not fetched yet: its archive waits to be read")
-        case _, reason:
-            return NotFetched(f"{what} is not fetched yet, the last attempt failed: {reason}: {work['error']}")
+def _missing(what: str, row: Row) -> NotFound | NotFetched:
+    if row["read"]:
+        return NotFound(f"no {what}: the chart has none")
+    if not row["due"]:
+        return NotFetched(f"{what} is not fetched: this repository's archives of it are not read")
+    if row["error_class"]:
+        return NotFetched(f"{what} is not fetched yet, the last attempt failed: {row['error_class']}: {row['error']}")
+    return NotFetched(f"{what} is not fetched yet: its archive waits to be read")
 
 
 def _file_names(stored: list[str] | None) -> list[FileName]:

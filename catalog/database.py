@@ -10,11 +10,11 @@ from psycopg import AsyncConnection
 from catalog.errors import InvalidJob, StoreUnavailable
 
 Role = Literal["chartfleet_owner", "chartfleet_writer", "chartfleet_reader"]
-SCHEMA_REVISION = "0001"  # the migration that this code was written for
+SCHEMA_REVISION = "0002"  # the migration that this code was written for
 
 # Classes of advisory locks: the first of two integers, the second is the repository's id.
 SYNC_LOCK, FILES_LOCK = 0x6366_0001, 0x6366_0002
-LEDGER_LOCK, MIGRATION_LOCK = 0x6366_0003, 0x6366_0004
+LEDGER_LOCK, MIGRATION_LOCK, CONTENTS_LOCK = 0x6366_0003, 0x6366_0004, 0x6366_0005
 
 
 async def connect(url: str, role: Role, process: str, *, autocommit: bool = False) -> AsyncConnection:

@@ -201,7 +201,8 @@ async def queue_files(connection: AsyncConnection, most: int) -> None:
         select r.id, r.namespace, r.name, 'files', 'leftover', array['files'] || s.argv[2:], 'queued'
         from chartfleet.schedules s join chartfleet.repositories r on r.id = s.repository_id
         where exists (select from chartfleet.file_work w join chartfleet.chart_versions v on v.id = w.version_id and v.removed_at is null
-                      where w.repository_id = r.id and w.state = 'pending' and w.next_attempt_at <= now())
+                      join chartfleet.charts c on c.id = v.chart_id and c.removed_at is null
+                      where w.repository_id = r.id and w.next_attempt_at <= now())
           and not exists (select from chartfleet.sync_runs u
                           where u.repository_id = r.id and u.job = 'files' and u.state in ('queued', 'sent', 'running'))
         limit :most

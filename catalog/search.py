@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Integer, Text, and_, bindparam, column, exc, func, literal, or_, select, true
+from sqlalchemy import BigInteger, Integer, LargeBinary, Text, and_, bindparam, column, exc, func, literal, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql.elements import ColumnElement
 
 from catalog.errors import CatalogError, StoreUnavailable
 from catalog.model import RepositoryKey
 from catalog.paging import Page, Row, Slice, Statement, listing, page, rows_of
-from catalog.tables import blobs, chart_versions, charts, file_work, repositories, schedules, source_problems, sync_runs, version_files
+from catalog.tables import chart_versions, charts, file_work, repositories, schedules, source_problems, sync_runs, version_files
 
 
 class ChartPosition(NamedTuple):
@@ -140,9 +140,7 @@ _of_chart = and_(
     chart_versions.c.removed_at.is_(None),
 )
 _of_version = and_(_of_chart, chart_versions.c.version == _given("version"))
-_files = (
-    select(func.array_agg(version_files.c.name)).where(version_files.c.version_id == chart_versions.c.id).scalar_subquery().label("files")
-)
+_files = select(version_files.c.names).where(version_files.c.version_id == chart_versions.c.id).scalar_subquery().label("files")
 _CHART = (
     select(*_chart_columns, charts.c.home, charts.c.keywords, charts.c.versions, chart_versions.c.metadata, _files)
     .select_from(_versions)
@@ -150,12 +148,18 @@ _CHART = (
 )
 _VERSIONS = listing(select(*_version_columns).select_from(_versions).where(_of_chart), VersionPosition, descending=True)
 _VERSION = select(*_version_columns, chart_versions.c.metadata, _files).select_from(_versions).where(_of_version)
+_found_file = (
+    func.chartfleet.version_file(chart_versions.c.id, _given("file"))
+    .table_valued(column("sha256", LargeBinary), column("content", LargeBinary), name="found_file")
+    .lateral()
+)
 _FILE = (
-    select(blobs.c.sha256, blobs.c.content, file_work.c.state, file_work.c.error_class, file_work.c.error)
+    select(*_found_file.c, version_files.c.digest.is_not(None).label("read"), file_work.c.version_id.is_not(None).label("due"))
+    .add_columns(file_work.c.error_class, file_work.c.error)
     .select_from(
-        _versions.outerjoin(version_files, and_(version_files.c.version_id == chart_versions.c.id, version_files.c.name == _given("file")))
-        .outerjoin(blobs, blobs.c.sha256 == version_files.c.sha256)
+        _versions.outerjoin(version_files, version_files.c.version_id == chart_versions.c.id)
         .outerjoin(file_work, file_work.c.version_id == chart_versions.c.id)
+        .outerjoin(_found_file, true())
     )
     .where(_of_version)
 )
@@ -177,7 +181,7 @@ async def chart_version(connection: AsyncConnection, key: ChartKey, version: str
 
 
 async def version_file(connection: AsyncConnection, key: ChartKey, version: str, name: str) -> Row | None:
-    """A version's file, or None in `sha256` and `content`; `state`, `error_class` and `error` are those of the archive's file work."""
+    """A version's file, or None in `sha256` and `content`; whether its archive was `read`, or is `due` (after `error_class` and `error`)."""
     return await _first(connection, _FILE, {**_names(key), "version": version, "file": name})
 
 
@@ -201,8 +205,8 @@ _done = _newest_sync("done", sync_runs.c.state == "done")
 _reading = _newest_sync("reading", sync_runs.c.state == "done", sync_runs.c.notes.is_not(None))  # others did not read the listing
 _files_pending = (
     select(func.count())
-    .select_from(file_work.join(chart_versions, chart_versions.c.id == file_work.c.version_id))
-    .where(file_work.c.repository_id == repositories.c.id, file_work.c.state == "pending", chart_versions.c.removed_at.is_(None))
+    .select_from(file_work.join(chart_versions, chart_versions.c.id == file_work.c.version_id).join(charts))
+    .where(file_work.c.repository_id == repositories.c.id, chart_versions.c.removed_at.is_(None), charts.c.removed_at.is_(None))
     .scalar_subquery()
     .label("files_pending")
 )

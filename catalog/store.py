@@ -7,7 +7,7 @@ differs from the stored rows touches them.
 from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ARRAY, LargeBinary, any_, delete, func, literal, select, text, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -89,25 +89,18 @@ _REMOVE_CHARTS = text("""
     update chartfleet.charts set removed_at = now() where repository_id = :repository and name = any(:gone) and removed_at is null
 """)
 
-# The newest version of each changed chart. A changed entry's archive is read again, unless it was read under the digest it still has.
-_RENEW_WORK = text("""
-    update chartfleet.file_work w
-    set state = 'pending', digest = v.digest, attempts = 0, next_attempt_at = now(), error_class = null, error = null
-    from staged_changes x
-    join chartfleet.charts c on c.repository_id = :repository and c.name = x.chart
-    join chartfleet.chart_versions v on v.chart_id = c.id and v.version = x.version
-    where x.change in ('changed', 'reappeared') and w.version_id = v.id
-      and (v.digest is null or w.digest is distinct from v.digest or w.state = 'pending')
-""")
-
+# An archive is read when its version appears or its entry changes, unless it was read under the digest that is still listed.
 _PUT_WORK = text("""
-    insert into chartfleet.file_work (version_id, namespace, repository_id, digest)
-    select v.id, :namespace, :repository, v.digest
-    from (select distinct chart from staged_changes) x
+    insert into chartfleet.file_work as w (version_id, namespace, repository_id, newest)
+    select v.id, :namespace, :repository, v.version = c.version
+    from staged_changes x
     join chartfleet.charts c on c.repository_id = :repository and c.name = x.chart and c.removed_at is null
-    join chartfleet.chart_versions v on v.chart_id = c.id and v.version = c.version
-    where v.urls <> '{}'
-    on conflict (version_id) do nothing
+    join chartfleet.chart_versions v on v.chart_id = c.id and v.version = x.version
+    left join chartfleet.version_files f on f.version_id = v.id
+    where x.change <> 'removed' and v.urls <> '{}'
+      and (f.version_id is null or x.change <> 'reappeared' and f.digest is distinct from replace(lower(v.digest), 'sha256:', ''))
+    on conflict (version_id) do update
+    set newest = excluded.newest, attempts = 0, next_attempt_at = now(), error_class = null, error = null
 """)
 
 _PUT_LEDGER = text("""
@@ -137,18 +130,6 @@ class Counts:
     added: int = 0
     changed: int = 0
     removed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class FileWork:
-    """An archive to read: where it may be had, what the index says of it and how often it was tried."""
-
-    version_id: int
-    chart: str
-    version: str
-    urls: Sequence[str]
-    digest: str | None
-    attempts: int
 
 
 async def known_rollups(connection: AsyncConnection, repository: int) -> dict[str, bytes]:
@@ -194,7 +175,6 @@ async def publish(connection: AsyncConnection, what: Publication) -> Counts:
     if counts.removed:
         await connection.execute(_REMOVE_VERSIONS, values)
         await connection.execute(_REMOVE_CHARTS, values)
-    await connection.execute(_RENEW_WORK, values)
     await connection.execute(_PUT_WORK, values)
     await record_listing(connection, what)
     await connection.execute(select(func.pg_advisory_xact_lock(LEDGER_LOCK, 0)))
@@ -226,75 +206,6 @@ async def update_specification(connection: AsyncConnection, repository: int, typ
     )
 
 
-async def due_files(connection: AsyncConnection, repository: int, most: int) -> list[FileWork]:
-    """Archives whose time has come, those tried least first."""
-    w, v, c = t.file_work.c, t.chart_versions.c, t.charts.c
-    query = (
-        select(w.version_id, c.name, v.version, v.urls, w.digest, w.attempts)
-        .select_from(t.file_work.join(t.chart_versions, v.id == w.version_id).join(t.charts, c.id == v.chart_id))
-        .where(w.repository_id == repository, w.state == "pending", w.next_attempt_at <= func.now(), v.removed_at.is_(None))
-        .order_by(w.attempts, w.next_attempt_at, w.version_id)
-        .limit(most)
-    )
-    return [FileWork(*row) for row in await connection.execute(query)]
-
-
-async def put_blobs(connection: AsyncConnection, contents: Sequence[tuple[bytes, bytes]]) -> None:
-    """Store contents, given as (SHA-256, content), in one order for everybody: two jobs with the same ones would lock each other out."""
-    blobs = [{"sha256": sha256, "size": len(content), "content": content} for sha256, content in sorted(dict(contents).items())]
-    if blobs:
-        blob = t.blobs.c
-        there = select(blob.sha256).where(blob.sha256.in_([row["sha256"] for row in blobs])).order_by(blob.sha256)
-        await connection.execute(there.with_for_update(read=True, key_share=True))  # so that nobody drops them as unused meanwhile
-        await connection.execute(insert(t.blobs).on_conflict_do_nothing(), blobs)
-
-
-async def put_files(
-    connection: AsyncConnection, work: FileWork, namespace: str, files: dict[str, tuple[bytes, bytes]], digest_found: str | None
-) -> list[bytes]:
-    """Name a version's files, whose contents are stored, and close its work; not when a newer listing wants another archive meanwhile.
-
-    Returns the hashes of what it named before, which may be unused now.
-    """
-    w = t.file_work.c
-    wanted = (w.version_id == work.version_id, w.state == "pending", w.digest.is_not_distinct_from(work.digest))
-    if (await connection.execute(select(w.version_id).where(*wanted).with_for_update())).first() is None:
-        return []
-    file = t.version_files.c
-    before = [bytes(sha256) for (sha256,) in await connection.execute(select(file.sha256).where(file.version_id == work.version_id))]
-    await connection.execute(delete(t.version_files).where(file.version_id == work.version_id))
-    rows = [{"version_id": work.version_id, "namespace": namespace, "name": name, "sha256": sha256} for name, (sha256, _) in files.items()]
-    if rows:
-        await connection.execute(insert(t.version_files), rows)
-    await connection.execute(
-        update(t.file_work)
-        .where(t.file_work.c.version_id == work.version_id)
-        .values(state="done", attempts=work.attempts + 1, digest_found=digest_found, error_class=None, error=None)
-    )
-    return before
-
-
-async def postpone_files(connection: AsyncConnection, versions: Sequence[int], seconds: float, reason: str, error: str) -> None:
-    """Come back to archives that could not be read, after `seconds`."""
-    await connection.execute(
-        update(t.file_work)
-        .where(t.file_work.c.version_id.in_(versions))
-        .values(
-            attempts=t.file_work.c.attempts + 1,
-            next_attempt_at=func.now() + text("make_interval(secs => :seconds)").bindparams(seconds=seconds),
-            error_class=reason,
-            error=error,
-        )
-    )
-
-
-async def postpone_due(connection: AsyncConnection, repository: int, seconds: float, reason: str, error: str) -> None:
-    """Postpone everything that is due in a repository."""
-    w = t.file_work.c
-    query = select(w.version_id).where(w.repository_id == repository, w.state == "pending", w.next_attempt_at <= func.now())
-    await postpone_files(connection, [version for (version,) in await connection.execute(query)], seconds, reason, error)
-
-
 async def delete_repository(connection: AsyncConnection, key: RepositoryKey, incarnation: str) -> bool:
     """Fence the incarnation and remove the repository's rows with everything that only they used; False when there were none."""
     fence = {"namespace": key.namespace, "name": key.name, "incarnation": incarnation}
@@ -306,33 +217,8 @@ async def delete_repository(connection: AsyncConnection, key: RepositoryKey, inc
     repository = (await connection.execute(found)).scalar()
     if repository is None:
         return False
-    used = await _blobs_of(connection, repository)
     await connection.execute(delete(t.repositories).where(row.id == repository))
-    await drop_unused(connection, used)
     return True
-
-
-async def drop_unused(connection: AsyncConnection, blobs: Sequence[bytes]) -> None:
-    """Remove those contents that no version has any more, unless somebody is just taking one up."""
-    blob = t.blobs.c
-    unused = ~select(t.version_files.c.sha256).where(t.version_files.c.sha256 == blob.sha256).exists()
-    free = select(blob.sha256).where(blob.sha256 == any_(literal(blobs, ARRAY(LargeBinary))), unused).with_for_update(skip_locked=True)
-    if blobs:
-        await connection.execute(delete(t.blobs).where(blob.sha256.in_(free)))
-
-
-async def _blobs_of(connection: AsyncConnection, repository: int) -> list[bytes]:
-    query = (
-        select(t.version_files.c.sha256)
-        .distinct()
-        .select_from(
-            t.version_files.join(t.chart_versions, t.chart_versions.c.id == t.version_files.c.version_id).join(
-                t.charts, t.charts.c.id == t.chart_versions.c.chart_id
-            )
-        )
-        .where(t.charts.c.repository_id == repository)
-    )
-    return [bytes(sha256) for (sha256,) in await connection.execute(query)]
 
 
 async def _count_changes(connection: AsyncConnection) -> Counts:

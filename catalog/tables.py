@@ -6,6 +6,7 @@ Row-level security, roles, functions and comments stand in the migrations alone.
 from typing import Any
 
 from sqlalchemy import (
+    REAL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -63,6 +64,11 @@ repositories = Table(
     _required("charts", Integer(), default="0"),
     _required("versions", Integer(), default="0"),
     _required("created_at", Time, default="now()"),
+    _required("applied_filter", Text(), default="''"),
+    _required("applied_files", Text(), default="'all'"),
+    Column("generated", Time),
+    Column("newest_created", Time),
+    Column("purge_at", Time),
     UniqueConstraint("namespace", "name"),
     UniqueConstraint("id", "namespace"),
     CheckConstraint("namespace <> '' and namespace !~ '[,*]'"),
@@ -160,6 +166,9 @@ charts = Table(
     _required("versions", Integer()),
     Column("removed_at", Time),
     _required("words", TSVECTOR(), Computed("chartfleet.chart_words(name, keywords, description)", persisted=True)),
+    _required("excluded", Boolean(), default="false"),
+    Column("piece_rollup", LargeBinary),
+    Column("pieces", LargeBinary),
     UniqueConstraint("repository_id", "name"),
     UniqueConstraint("id", "namespace"),
     _of("repositories", "repository_id"),
@@ -176,7 +185,6 @@ chart_versions = Table(
     _required("version", Text()),
     _required("order_key", LargeBinary()),
     _required("fingerprint", LargeBinary()),
-    Column("piece_hash", LargeBinary),
     Column("app_version", Text),
     Column("digest", Text),
     Column("created", Time),
@@ -202,21 +210,25 @@ blobs = Table(
     metadata,
     Column("sha256", LargeBinary, primary_key=True),
     _required("size", Integer()),
-    _required("encoding", Text(), default="'identity'"),
     _required("content", LargeBinary()),
-    CheckConstraint("encoding in ('identity', 'zstd')"),
 )
 
 version_files = Table(
     "version_files",
     metadata,
-    _required("version_id", BigInteger()),
+    Column("version_id", BigInteger, primary_key=True, autoincrement=False),
     _required("namespace", Text()),
-    _required("name", Text()),
-    _required("sha256", LargeBinary(), ForeignKey("blobs.sha256")),
-    PrimaryKeyConstraint("version_id", "name"),
+    _required("names", ARRAY(Text)),
+    _required("contents", ARRAY(LargeBinary)),
+    _required("digest", Text()),
+    Column("as_listed", Boolean),
+    Column("signed", Boolean),
+    _required("templates", Integer(), default="0"),
+    _required("dependencies", JSONB(), default="'[]'"),
+    _required("images", ARRAY(Text), default="'{}'"),
+    _required("read_at", Time, default="now()"),
+    CheckConstraint("cardinality(names) = cardinality(contents)"),
     _of("chart_versions", "version_id"),
-    Index("version_files_sha256", "sha256"),
 )
 
 file_work = Table(
@@ -225,16 +237,13 @@ file_work = Table(
     Column("version_id", BigInteger, primary_key=True, autoincrement=False),
     _required("namespace", Text()),
     _required("repository_id", Integer(), ForeignKey("repositories.id", ondelete="CASCADE")),
-    _required("state", Text(), default="'pending'"),
-    Column("digest", Text),
-    Column("digest_found", Text),
+    _required("newest", Boolean()),
     _required("attempts", SmallInteger(), default="0"),
     _required("next_attempt_at", Time, default="now()"),
     Column("error_class", Text),
     Column("error", Text),
-    CheckConstraint("state in ('pending', 'done')"),
     _of("chart_versions", "version_id"),
-    Index("file_work_due", "repository_id", "next_attempt_at", postgresql_where=text("state = 'pending'")),
+    Index("file_work_due", "repository_id", "next_attempt_at"),
 )
 
 icons = Table(
@@ -250,17 +259,19 @@ icon_sources = Table(
     metadata,
     _required("repository_id", Integer()),
     _required("namespace", Text()),
+    _required("url_sha256", LargeBinary()),
     _required("url", Text()),
     Column("sha256", LargeBinary, ForeignKey("icons.sha256")),
     Column("etag", Text),
     Column("last_modified", Text),
     _required("attempts", SmallInteger(), default="0"),
-    _required("next_attempt_at", Time, default="now()"),
+    Column("next_attempt_at", Time, server_default=text("now()")),
     Column("error_class", Text),
     Column("error", Text),
-    PrimaryKeyConstraint("repository_id", "url"),
+    PrimaryKeyConstraint("repository_id", "url_sha256"),
     _of("repositories", "repository_id"),
     Index("icon_sources_sha256", "sha256"),
+    Index("icon_sources_due", "repository_id", "next_attempt_at"),
 )
 
 held_listings = Table(
@@ -277,7 +288,29 @@ held_listings = Table(
     _required("first_read_at", Time, default="now()"),
     _required("last_read_at", Time, default="now()"),
     Column("released_at", Time),
+    _required("content", LargeBinary()),
+    _required("versions", Integer()),
     _of("repositories", "repository_id"),
+)
+
+hosts = Table(
+    "hosts",
+    metadata,
+    Column("host", Text, primary_key=True),
+    _required("not_before", Time, default="now()"),
+    Column("reason", Text),
+    _required("failures", SmallInteger(), default="0"),
+    Column("rate", REAL),
+    _required("tokens", REAL(), default="0"),
+    _required("refilled_at", Time, default="now()"),
+)
+
+housekeeping = Table(
+    "housekeeping",
+    metadata,
+    Column("task", Text, primary_key=True),
+    _required("wanted", Boolean(), default="false"),
+    _required("done_at", Time, default="'-infinity'"),
 )
 
 ledger = Table(
@@ -292,7 +325,7 @@ ledger = Table(
     _required("version", Text()),
     _required("change", Text()),
     Column("replaced", JSONB),
-    CheckConstraint("change in ('added', 'changed', 'removed', 'reappeared')"),
+    CheckConstraint("change in ('added', 'changed', 'digest-changed', 'host-changed', 'removed', 'reappeared', 'excluded', 'included')"),
     Index("ledger_chart", "namespace", "repository", "chart", "seq"),
 )
 

@@ -37,7 +37,8 @@ _FIND = """
     select id, type, url, incarnation, exists (select from chartfleet.schedules s where s.repository_id = r.id) as scheduled,
            applied_fingerprint, etag, last_modified, body_sha256, charts, versions,
            exists (select from chartfleet.file_work w join chartfleet.chart_versions v on v.id = w.version_id and v.removed_at is null
-                   where w.repository_id = r.id and w.state = 'pending' and w.next_attempt_at <= now()) as files_due
+                   join chartfleet.charts c on c.id = v.chart_id and c.removed_at is null
+                   where w.repository_id = r.id and w.next_attempt_at <= now()) as files_due
     from chartfleet.repositories r where namespace = %s and name = %s
 """
 

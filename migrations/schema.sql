@@ -31,6 +31,29 @@ CREATE FUNCTION chartfleet.namespaces() RETURNS text[]
 
 COMMENT ON FUNCTION chartfleet.namespaces() IS 'The namespaces this session may see, from the setting chartfleet.namespaces (comma separated); {*} is all, null is none.';
 
+CREATE FUNCTION chartfleet.release_held(of_namespace text, of_name text) RETURNS timestamp with time zone
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+    declare
+      released timestamptz;
+    begin
+      if not (chartfleet.sees_all() or coalesce(of_namespace = any (chartfleet.namespaces()), false)) then
+        return null;
+      end if;
+      update chartfleet.held_listings h set released_at = clock_timestamp()
+      from chartfleet.repositories r
+      where r.id = h.repository_id and r.namespace = of_namespace and r.name = of_name
+      returning h.released_at into released;
+      if released is not null then
+        perform chartfleet.request_sync(of_namespace, of_name);
+      end if;
+      return released;
+    end
+  $$;
+
+COMMENT ON FUNCTION chartfleet.release_held(of_namespace text, of_name text) IS 'lets the next sync apply the removals of a held listing; null when nothing visible is held';
+
 CREATE FUNCTION chartfleet.request_sync(of_namespace text, of_name text) RETURNS timestamp with time zone
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -58,6 +81,18 @@ CREATE FUNCTION chartfleet.sees_all() RETURNS boolean
     LANGUAGE sql STABLE PARALLEL SAFE
     AS $$ select coalesce('*' = any (chartfleet.namespaces()), false) $$;
 
+CREATE FUNCTION chartfleet.version_file(of_version bigint, of_name text) RETURNS TABLE(sha256 bytea, content bytea)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+    select b.sha256, b.content
+    from chartfleet.version_files f join chartfleet.blobs b on b.sha256 = f.contents[array_position(f.names, of_name)]
+    where f.version_id = of_version
+      and ((select chartfleet.sees_all()) or f.namespace = any ((select chartfleet.namespaces())::text[]))
+  $$;
+
+COMMENT ON FUNCTION chartfleet.version_file(of_version bigint, of_name text) IS 'a file of a visible version';
+
 CREATE TABLE chartfleet.alembic_version (
     version_num character varying(32) NOT NULL
 );
@@ -65,12 +100,10 @@ CREATE TABLE chartfleet.alembic_version (
 CREATE TABLE chartfleet.blobs (
     sha256 bytea NOT NULL,
     size integer NOT NULL,
-    encoding text DEFAULT 'identity'::text NOT NULL,
-    content bytea NOT NULL,
-    CONSTRAINT blobs_encoding_check CHECK ((encoding = ANY (ARRAY['identity'::text, 'zstd'::text])))
+    content bytea NOT NULL
 );
 
-COMMENT ON TABLE chartfleet.blobs IS 'file contents, once each, shared between versions and repositories';
+COMMENT ON TABLE chartfleet.blobs IS 'file contents, once each, shared between versions and repositories, compressed by PostgreSQL';
 
 CREATE TABLE chartfleet.chart_versions (
     id bigint NOT NULL,
@@ -79,7 +112,6 @@ CREATE TABLE chartfleet.chart_versions (
     version text NOT NULL,
     order_key bytea NOT NULL,
     fingerprint bytea NOT NULL,
-    piece_hash bytea,
     app_version text,
     digest text,
     created timestamp with time zone,
@@ -93,8 +125,6 @@ CREATE TABLE chartfleet.chart_versions (
 COMMENT ON COLUMN chartfleet.chart_versions.order_key IS 'bytes whose order is Helm''s version order; equal keys are broken by the version''s text';
 
 COMMENT ON COLUMN chartfleet.chart_versions.fingerprint IS 'hash of the entry''s canonical content without created';
-
-COMMENT ON COLUMN chartfleet.chart_versions.piece_hash IS 'hash of the entry''s raw bytes, when the listing was read by the fast path';
 
 COMMENT ON COLUMN chartfleet.chart_versions.metadata IS 'the entry as listed, without the columns of this table';
 
@@ -123,12 +153,24 @@ CREATE TABLE chartfleet.charts (
     created timestamp with time zone,
     versions integer NOT NULL,
     removed_at timestamp with time zone,
-    words tsvector GENERATED ALWAYS AS (chartfleet.chart_words(name, keywords, description)) STORED NOT NULL
+    words tsvector GENERATED ALWAYS AS (chartfleet.chart_words(name, keywords, description)) STORED NOT NULL,
+    excluded boolean DEFAULT false NOT NULL,
+    piece_rollup bytea,
+    pieces bytea
 );
+ALTER TABLE ONLY chartfleet.charts ALTER COLUMN pieces SET STORAGE EXTERNAL;
 
 COMMENT ON COLUMN chartfleet.charts.rollup IS 'hash over the fingerprints of all listed versions: equal means nothing below changed';
 
 COMMENT ON COLUMN chartfleet.charts.version IS 'the newest version in Helm''s order; the columns after it are that version''s';
+
+COMMENT ON COLUMN chartfleet.charts.removed_at IS 'not null: out of sight, because withdrawn or excluded by the filter';
+
+COMMENT ON COLUMN chartfleet.charts.excluded IS 'listed, but the repository''s filter leaves it out; its rows are kept in step, so that another filter needs no download';
+
+COMMENT ON COLUMN chartfleet.charts.piece_rollup IS 'hash over the raw pieces of its entries, when the fast path read them; null: read it fully';
+
+COMMENT ON COLUMN chartfleet.charts.pieces IS 'pairs of 16 bytes each: an entry''s raw hash and its fingerprint';
 
 ALTER TABLE chartfleet.charts ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME chartfleet.charts_id_seq
@@ -152,19 +194,16 @@ CREATE TABLE chartfleet.file_work (
     version_id bigint NOT NULL,
     namespace text NOT NULL,
     repository_id integer NOT NULL,
-    state text DEFAULT 'pending'::text NOT NULL,
-    digest text,
-    digest_found text,
+    newest boolean NOT NULL,
     attempts smallint DEFAULT 0 NOT NULL,
     next_attempt_at timestamp with time zone DEFAULT now() NOT NULL,
     error_class text,
-    error text,
-    CONSTRAINT file_work_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'done'::text])))
+    error text
 );
 
-COMMENT ON TABLE chartfleet.file_work IS 'one row for each archive that is to be read, or was: retried by its own clock, not by the index''s';
+COMMENT ON TABLE chartfleet.file_work IS 'archives that are to be read, each by its own clock, not by the index''s; a row goes when its archive was read';
 
-COMMENT ON COLUMN chartfleet.file_work.digest_found IS 'the archive''s own digest where it differs from the listed one';
+COMMENT ON COLUMN chartfleet.file_work.newest IS 'of its chart when it was listed: these are read first';
 
 CREATE TABLE chartfleet.held_listings (
     repository_id integer NOT NULL,
@@ -177,23 +216,58 @@ CREATE TABLE chartfleet.held_listings (
     reads integer DEFAULT 1 NOT NULL,
     first_read_at timestamp with time zone DEFAULT now() NOT NULL,
     last_read_at timestamp with time zone DEFAULT now() NOT NULL,
-    released_at timestamp with time zone
+    released_at timestamp with time zone,
+    content bytea NOT NULL,
+    versions integer NOT NULL
 );
 
 COMMENT ON TABLE chartfleet.held_listings IS 'a listing whose removals look like an accident: not applied until it repeats or a person releases it';
 
+COMMENT ON COLUMN chartfleet.held_listings.content IS 'hash over the entries'' contents: the same listing may be written down anew';
+
+CREATE TABLE chartfleet.hosts (
+    host text NOT NULL,
+    not_before timestamp with time zone DEFAULT now() NOT NULL,
+    reason text,
+    failures smallint DEFAULT 0 NOT NULL,
+    rate real,
+    tokens real DEFAULT 0 NOT NULL,
+    refilled_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+COMMENT ON TABLE chartfleet.hosts IS 'only hosts that asked for patience or fail: everything else is asked without a look here';
+
+COMMENT ON COLUMN chartfleet.hosts.host IS 'host:port';
+
+COMMENT ON COLUMN chartfleet.hosts.not_before IS 'no job of the fleet asks this host for anything before';
+
+COMMENT ON COLUMN chartfleet.hosts.rate IS 'requests a second for the whole fleet, from what the host said; null: no limit known';
+
+CREATE TABLE chartfleet.housekeeping (
+    task text NOT NULL,
+    wanted boolean DEFAULT false NOT NULL,
+    done_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE chartfleet.housekeeping IS 'chores that whoever comes by does, at most once an hour';
+
 CREATE TABLE chartfleet.icon_sources (
     repository_id integer NOT NULL,
     namespace text NOT NULL,
+    url_sha256 bytea NOT NULL,
     url text NOT NULL,
     sha256 bytea,
     etag text,
     last_modified text,
     attempts smallint DEFAULT 0 NOT NULL,
-    next_attempt_at timestamp with time zone DEFAULT now() NOT NULL,
+    next_attempt_at timestamp with time zone DEFAULT now(),
     error_class text,
     error text
 );
+
+COMMENT ON COLUMN chartfleet.icon_sources.url_sha256 IS 'of the url''s UTF-8, because a data: URI may be longer than an index can hold';
+
+COMMENT ON COLUMN chartfleet.icon_sources.next_attempt_at IS 'null: settled, nothing to ask again';
 
 CREATE TABLE chartfleet.icons (
     sha256 bytea NOT NULL,
@@ -211,7 +285,7 @@ CREATE TABLE chartfleet.ledger (
     version text NOT NULL,
     change text NOT NULL,
     replaced jsonb,
-    CONSTRAINT ledger_change_check CHECK ((change = ANY (ARRAY['added'::text, 'changed'::text, 'removed'::text, 'reappeared'::text])))
+    CONSTRAINT ledger_change_check CHECK ((change = ANY (ARRAY['added'::text, 'changed'::text, 'digest-changed'::text, 'host-changed'::text, 'removed'::text, 'reappeared'::text, 'excluded'::text, 'included'::text])))
 );
 
 COMMENT ON TABLE chartfleet.ledger IS 'append-only; numbers are taken at the end of the publishing transaction under a lock, so their order is commit order';
@@ -240,6 +314,11 @@ CREATE TABLE chartfleet.repositories (
     charts integer DEFAULT 0 NOT NULL,
     versions integer DEFAULT 0 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    applied_filter text DEFAULT ''::text NOT NULL,
+    applied_files text DEFAULT 'all'::text NOT NULL,
+    generated timestamp with time zone,
+    newest_created timestamp with time zone,
+    purge_at timestamp with time zone,
     CONSTRAINT repositories_name_check CHECK ((name <> ''::text)),
     CONSTRAINT repositories_namespace_check CHECK (((namespace <> ''::text) AND (namespace !~ '[,*]'::text)))
 );
@@ -251,6 +330,14 @@ COMMENT ON COLUMN chartfleet.repositories.incarnation IS 'tells a re-created res
 COMMENT ON COLUMN chartfleet.repositories.applied_fingerprint IS 'fingerprint of the specification that the published listing was read with';
 
 COMMENT ON COLUMN chartfleet.repositories.etag IS 'validators and hash of the published listing, written only by the commit that published it';
+
+COMMENT ON COLUMN chartfleet.repositories.applied_filter IS 'hash of the filter rule that the visible charts passed; empty: none';
+
+COMMENT ON COLUMN chartfleet.repositories.applied_files IS 'whose archives are wanted: all, latest or none';
+
+COMMENT ON COLUMN chartfleet.repositories.generated IS 'of the published listing, with the newest `created` in it: an older pair is a stale copy';
+
+COMMENT ON COLUMN chartfleet.repositories.purge_at IS 'when the first withdrawn version''s days of grace are over';
 
 ALTER TABLE chartfleet.repositories ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME chartfleet.repositories_id_seq
@@ -346,9 +433,31 @@ ALTER TABLE chartfleet.sync_runs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTIT
 CREATE TABLE chartfleet.version_files (
     version_id bigint NOT NULL,
     namespace text NOT NULL,
-    name text NOT NULL,
-    sha256 bytea NOT NULL
+    names text[] NOT NULL,
+    contents bytea[] NOT NULL,
+    digest text NOT NULL,
+    as_listed boolean,
+    signed boolean,
+    templates integer DEFAULT 0 NOT NULL,
+    dependencies jsonb DEFAULT '[]'::jsonb NOT NULL,
+    images text[] DEFAULT '{}'::text[] NOT NULL,
+    read_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT version_files_check CHECK ((cardinality(names) = cardinality(contents)))
 );
+
+COMMENT ON TABLE chartfleet.version_files IS 'what a version''s archive holds';
+
+COMMENT ON COLUMN chartfleet.version_files.contents IS 'SHA-256 of each name''s content, in blobs';
+
+COMMENT ON COLUMN chartfleet.version_files.digest IS 'SHA-256 of the archive, hexadecimal';
+
+COMMENT ON COLUMN chartfleet.version_files.as_listed IS 'whether the index lists this digest; null: it lists none';
+
+COMMENT ON COLUMN chartfleet.version_files.signed IS 'whether a .prov stands beside the archive; null: not asked';
+
+COMMENT ON COLUMN chartfleet.version_files.templates IS 'members below templates/';
+
+COMMENT ON COLUMN chartfleet.version_files.images IS 'of the annotation artifacthub.io/images';
 
 ALTER TABLE ONLY chartfleet.alembic_version
     ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
@@ -383,8 +492,14 @@ ALTER TABLE ONLY chartfleet.file_work
 ALTER TABLE ONLY chartfleet.held_listings
     ADD CONSTRAINT held_listings_pkey PRIMARY KEY (repository_id);
 
+ALTER TABLE ONLY chartfleet.hosts
+    ADD CONSTRAINT hosts_pkey PRIMARY KEY (host);
+
+ALTER TABLE ONLY chartfleet.housekeeping
+    ADD CONSTRAINT housekeeping_pkey PRIMARY KEY (task);
+
 ALTER TABLE ONLY chartfleet.icon_sources
-    ADD CONSTRAINT icon_sources_pkey PRIMARY KEY (repository_id, url);
+    ADD CONSTRAINT icon_sources_pkey PRIMARY KEY (repository_id, url_sha256);
 
 ALTER TABLE ONLY chartfleet.icons
     ADD CONSTRAINT icons_pkey PRIMARY KEY (sha256);
@@ -414,7 +529,7 @@ ALTER TABLE ONLY chartfleet.sync_runs
     ADD CONSTRAINT sync_runs_repository_id_job_tick_key UNIQUE (repository_id, job, tick);
 
 ALTER TABLE ONLY chartfleet.version_files
-    ADD CONSTRAINT version_files_pkey PRIMARY KEY (version_id, name);
+    ADD CONSTRAINT version_files_pkey PRIMARY KEY (version_id);
 
 CREATE INDEX chart_versions_newest_first ON chartfleet.chart_versions USING btree (chart_id, order_key DESC, version DESC) WHERE (removed_at IS NULL);
 
@@ -422,7 +537,9 @@ CREATE INDEX charts_by_name ON chartfleet.charts USING btree (name, namespace, i
 
 CREATE INDEX charts_words ON chartfleet.charts USING gin (words) WHERE (removed_at IS NULL);
 
-CREATE INDEX file_work_due ON chartfleet.file_work USING btree (repository_id, next_attempt_at) WHERE (state = 'pending'::text);
+CREATE INDEX file_work_due ON chartfleet.file_work USING btree (repository_id, next_attempt_at);
+
+CREATE INDEX icon_sources_due ON chartfleet.icon_sources USING btree (repository_id, next_attempt_at);
 
 CREATE INDEX icon_sources_sha256 ON chartfleet.icon_sources USING btree (sha256);
 
@@ -435,8 +552,6 @@ CREATE INDEX schedules_requested ON chartfleet.schedules USING btree (requested_
 CREATE INDEX sync_runs_history ON chartfleet.sync_runs USING btree (repository_id, job, id DESC);
 
 CREATE INDEX sync_runs_unfinished ON chartfleet.sync_runs USING btree (id) WHERE (state = ANY (ARRAY['queued'::text, 'sent'::text, 'running'::text]));
-
-CREATE INDEX version_files_sha256 ON chartfleet.version_files USING btree (sha256);
 
 ALTER TABLE ONLY chartfleet.chart_versions
     ADD CONSTRAINT chart_versions_chart_id_namespace_fkey FOREIGN KEY (chart_id, namespace) REFERENCES chartfleet.charts(id, namespace) ON DELETE CASCADE;
@@ -466,9 +581,6 @@ ALTER TABLE ONLY chartfleet.sync_runs
     ADD CONSTRAINT sync_runs_repository_id_fkey FOREIGN KEY (repository_id) REFERENCES chartfleet.repositories(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY chartfleet.version_files
-    ADD CONSTRAINT version_files_sha256_fkey FOREIGN KEY (sha256) REFERENCES chartfleet.blobs(sha256);
-
-ALTER TABLE ONLY chartfleet.version_files
     ADD CONSTRAINT version_files_version_id_namespace_fkey FOREIGN KEY (version_id, namespace) REFERENCES chartfleet.chart_versions(id, namespace) ON DELETE CASCADE;
 
 ALTER TABLE chartfleet.blobs ENABLE ROW LEVEL SECURITY;
@@ -483,15 +595,15 @@ ALTER TABLE chartfleet.file_work ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE chartfleet.held_listings ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE chartfleet.hosts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE chartfleet.housekeeping ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE chartfleet.icon_sources ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE chartfleet.icons ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE chartfleet.ledger ENABLE ROW LEVEL SECURITY;
-
-CREATE POLICY reader ON chartfleet.blobs FOR SELECT TO chartfleet_reader USING ((EXISTS ( SELECT
-   FROM chartfleet.version_files f
-  WHERE (f.sha256 = blobs.sha256))));
 
 CREATE POLICY reader ON chartfleet.chart_versions FOR SELECT TO chartfleet_reader USING ((( SELECT chartfleet.sees_all() AS sees_all) OR (namespace = ANY (( SELECT chartfleet.namespaces() AS namespaces)::text[]))));
 
@@ -545,6 +657,10 @@ CREATE POLICY writer ON chartfleet.file_work TO chartfleet_writer USING (true) W
 
 CREATE POLICY writer ON chartfleet.held_listings TO chartfleet_writer USING (true) WITH CHECK (true);
 
+CREATE POLICY writer ON chartfleet.hosts TO chartfleet_writer USING (true) WITH CHECK (true);
+
+CREATE POLICY writer ON chartfleet.housekeeping TO chartfleet_writer USING (true) WITH CHECK (true);
+
 CREATE POLICY writer ON chartfleet.icon_sources TO chartfleet_writer USING (true) WITH CHECK (true);
 
 CREATE POLICY writer ON chartfleet.icons TO chartfleet_writer USING (true) WITH CHECK (true);
@@ -569,15 +685,22 @@ REVOKE ALL ON FUNCTION chartfleet.matching_charts(query text) FROM PUBLIC;
 GRANT ALL ON FUNCTION chartfleet.matching_charts(query text) TO chartfleet_reader;
 GRANT ALL ON FUNCTION chartfleet.matching_charts(query text) TO chartfleet_writer;
 
+REVOKE ALL ON FUNCTION chartfleet.release_held(of_namespace text, of_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION chartfleet.release_held(of_namespace text, of_name text) TO chartfleet_reader;
+GRANT ALL ON FUNCTION chartfleet.release_held(of_namespace text, of_name text) TO chartfleet_writer;
+
 REVOKE ALL ON FUNCTION chartfleet.request_sync(of_namespace text, of_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION chartfleet.request_sync(of_namespace text, of_name text) TO chartfleet_reader;
 GRANT ALL ON FUNCTION chartfleet.request_sync(of_namespace text, of_name text) TO chartfleet_writer;
+
+REVOKE ALL ON FUNCTION chartfleet.version_file(of_version bigint, of_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION chartfleet.version_file(of_version bigint, of_name text) TO chartfleet_reader;
+GRANT ALL ON FUNCTION chartfleet.version_file(of_version bigint, of_name text) TO chartfleet_writer;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE chartfleet.alembic_version TO chartfleet_writer;
 GRANT SELECT ON TABLE chartfleet.alembic_version TO chartfleet_reader;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE chartfleet.blobs TO chartfleet_writer;
-GRANT SELECT ON TABLE chartfleet.blobs TO chartfleet_reader;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE chartfleet.chart_versions TO chartfleet_writer;
 GRANT SELECT ON TABLE chartfleet.chart_versions TO chartfleet_reader;
@@ -593,6 +716,10 @@ GRANT SELECT ON TABLE chartfleet.file_work TO chartfleet_reader;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE chartfleet.held_listings TO chartfleet_writer;
 GRANT SELECT ON TABLE chartfleet.held_listings TO chartfleet_reader;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE chartfleet.hosts TO chartfleet_writer;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE chartfleet.housekeeping TO chartfleet_writer;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE chartfleet.icon_sources TO chartfleet_writer;
 GRANT SELECT ON TABLE chartfleet.icon_sources TO chartfleet_reader;

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from catalog import store, tick
+from catalog import contents, store, tick
 from catalog.database import SYNC_LOCK, advisory_lock
 from catalog.errors import StoreUnavailable
 from catalog.jobs import CleanUpRepository
@@ -36,5 +36,8 @@ async def clean_up(worker: Worker, job: CleanUpRepository, run: int, report: Rep
 
 async def _delete(worker: Worker, job: CleanUpRepository, run: int, report: Report) -> None:
     async with worker.transaction() as connection:
-        report.result = "changed" if await store.delete_repository(connection, job.key, job.incarnation) else "unchanged"
+        deleted = await store.delete_repository(connection, job.key, job.incarnation)
+        if deleted:
+            await contents.sweep_contents(connection)
+        report.result = "changed" if deleted else "unchanged"
         await tick.finish_run(worker.connection, run, report)

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import psycopg
 import structlog
 
-from catalog import store, tick
+from catalog import contents, store, tick
+from catalog.contents import FileWork
 from catalog.errors import CatalogError, SourceMalformed, SourceRefused, SourceUnavailable
 from catalog.jobs import FetchFiles
 from catalog.report import MOST_TEXT, Report
-from catalog.store import FileWork
 from catalog.tick import Stored
 from worker.archive import MOST_PACKED, read_chart_files
 from worker.credentials import credentials_for
@@ -51,7 +51,7 @@ async def fetch_files(worker: Worker, job: FetchFiles, stored: Stored, run: int,
             raise  # PostgreSQL's trouble says nothing of the archives
         reason, text = (error.reason, str(error)) if isinstance(error, CatalogError) else ("InternalError", type(error).__name__)
         async with worker.transaction() as connection:
-            await store.postpone_due(connection, stored.id, HOUR, reason, text[:MOST_TEXT])
+            await contents.postpone_due(connection, stored.id, HOUR, reason, text[:MOST_TEXT])
         raise
 
 
@@ -72,7 +72,7 @@ async def _fetch_due(worker: Worker, job: FetchFiles, stored: Stored, run: int, 
 
 async def _due(worker: Worker, stored: Stored) -> list[FileWork]:
     async with worker.transaction() as connection:
-        return await store.due_files(connection, stored.id, BATCH)
+        return await contents.due_files(connection, stored.id, BATCH)
 
 
 async def _fetch_batch(remote: Remote, batch: Sequence[FileWork], failures: Counter[str]) -> list[Fetched]:
@@ -115,28 +115,17 @@ async def _fetch(remote: Remote, work: FileWork, failures: Counter[str]) -> Fetc
 async def _record(worker: Worker, job: FetchFiles, repository: int, fetched: Sequence[Fetched]) -> None:
     async with worker.transaction() as connection:
         await store.lock_repository(connection, repository)
-        contents = [content for each in fetched for content in each.files.values()]
-        await store.put_blobs(connection, contents)
-        doubtful = [sha256 for sha256, _ in contents]
+        await contents.put_contents(connection, dict(content for each in fetched for content in each.files.values()))
         for each in fetched:
             if each.error is None:
-                doubtful += await store.put_files(
-                    connection, each.work, job.key.namespace, each.files, mismatch(each.work.digest, each.digest)
-                )
+                files = {name: sha256 for name, (sha256, _) in each.files.items()}
+                await contents.put_files(connection, each.work, job.key.namespace, files, each.digest)
             else:
                 wait = backoff(each.work.attempts, each.error, random.random())  # noqa: S311 - jitter, not a secret
-                await store.postpone_files(connection, [each.work.version_id], wait, each.error.reason, str(each.error)[:MOST_TEXT])
-        await store.drop_unused(connection, doubtful)  # at the end: what one version lets go, another of the batch may take up
+                await contents.postpone_files(connection, [each.work.version_id], wait, each.error.reason, str(each.error)[:MOST_TEXT])
 
 
 def backoff(attempts: int, error: CatalogError, chance: float) -> float:
     """Seconds until the next attempt, ± 20 %: a minute, doubled up to a day; at least what the remote asks; a day if a person must help."""
     wait = min(DAY, 60.0 * 2**attempts) if error.transient else DAY
     return max(wait * (0.8 + 0.4 * chance), getattr(error, "retry_after", None) or 0.0)
-
-
-def mismatch(listed: str | None, found: str) -> str | None:
-    """The archive's digest where the index names another; indexes write it with and without `sha256:`."""
-    if not listed or listed.lower().removeprefix("sha256:") == found:
-        return None
-    return found

@@ -58,10 +58,14 @@ class Rows:
         )
 
     def file(self, version: int, name: str, content: bytes, namespace: str = "default") -> str:
-        """A version's file; returns its SHA-256 in hex."""
+        """One more file of a version; returns its SHA-256 in hex."""
         sha256 = hashlib.sha256(content).digest()
         self.insert("blobs", sha256=sha256, size=len(content), content=content)
-        self.insert("version_files", version_id=version, namespace=namespace, name=name, sha256=sha256)
+        self.connection.execute(
+            """insert into chartfleet.version_files as f (version_id, namespace, names, contents, digest) values (%s, %s, %s, %s, '')
+               on conflict (version_id) do update set names = f.names || excluded.names, contents = f.contents || excluded.contents""",
+            (version, namespace, [name], [sha256]),
+        )
         return sha256.hex()
 
     def run(self, repository: int, state: str, name: str = "any", **values: object) -> int:

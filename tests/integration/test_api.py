@@ -166,11 +166,12 @@ async def test_a_file_comes_byte_for_byte_and_once(client: httpx2.AsyncClient, r
 async def test_a_missing_file_says_why(client: httpx2.AsyncClient, rows: Rows) -> None:
     repository = rows.repository("repo")
     for name, work in {
-        "waits": {"state": "pending"},
-        "fails": {"state": "pending", "error_class": "SourceUnavailable", "error": "files.example.org: 503", "attempts": 2},
-        "none": {"state": "done"},
+        "waits": {},
+        "fails": {"error_class": "SourceUnavailable", "error": "files.example.org: 503", "attempts": 2},
     }.items():
-        rows.insert("file_work", version_id=rows.chart(repository, name), namespace="default", repository_id=repository, **work)
+        of = {"namespace": "default", "repository_id": repository, "newest": True}
+        rows.insert("file_work", version_id=rows.chart(repository, name), **of, **work)
+    rows.file(rows.chart(repository, "none"), "values.yaml", b"a: 1")
     rows.chart(repository, "unasked")
 
     async def answer(chart: str, version: str = "1.0.0") -> httpx2.Response:
@@ -178,7 +179,7 @@ async def test_a_missing_file_says_why(client: httpx2.AsyncClient, rows: Rows) -
 
     assert "waits to be read" in assert_error(await answer("waits"), 404, "NotFetched")
     assert "SourceUnavailable: files.example.org: 503" in assert_error(await answer("fails"), 404, "NotFetched")
-    assert "newest version" in assert_error(await answer("unasked"), 404, "NotFetched")
+    assert "not read" in assert_error(await answer("unasked"), 404, "NotFetched")
     assert "the chart has none" in assert_error(await answer("none"), 404, "NotFound")
     assert "no version 9.9.9" in assert_error(await answer("none", "9.9.9"), 404, "NotFound")
 

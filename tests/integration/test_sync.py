@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from catalog import store, tick
+from catalog import contents, tick
 from catalog.database import SYNC_LOCK
 from catalog.jobs import FetchFiles
 from catalog.model import RepositoryKey, SecretRef
@@ -220,36 +220,37 @@ async def test_a_repository_deleted_while_it_is_read_is_not_published(syncer: Sy
     assert syncer.database.rows("select count(*) from chartfleet.charts") == [(0,)]
 
 
-async def test_the_newest_versions_files_are_read_and_shared_contents_stand_once(syncer: Syncer) -> None:
+async def test_every_versions_files_are_read_and_shared_contents_stand_once(syncer: Syncer) -> None:
     same = {"README__md": "# hello", "values__yaml": "a: 1\n"}
     syncer.repo.archives = {"a-1.10.0.tgz": archive("a", **same), "b-0.1.0.tgz": archive("b", values__schema__json="{}", **same)}
     await syncer.sync(index({"a": [{"version": "1.0.0"}, {"version": "1.10.0"}], "b": [{"version": "0.1.0"}]}))
     outcome = await syncer.files()
     assert outcome.report.added == 2
-    assert sorted(syncer.repo.archive_requests()) == ["/a-1.10.0.tgz", "/b-0.1.0.tgz"]
-    assert syncer.database.rows("select count(*) from chartfleet.version_files") == [(5,)]
+    assert sorted(syncer.repo.archive_requests()) == ["/a-1.0.0.tgz", "/a-1.10.0.tgz", "/b-0.1.0.tgz"]
+    assert syncer.database.rows("select sum(cardinality(names)) from chartfleet.version_files") == [(5,)]
     assert syncer.database.rows("select count(*) from chartfleet.blobs") == [(3,)]
 
 
 async def test_a_failed_archive_is_retried_by_its_own_clock_without_a_new_index(syncer: Syncer) -> None:
     await syncer.sync(index({"a": [{"version": "1.0.0"}]}))
     await syncer.files()
-    work = "select state, attempts, error_class, next_attempt_at > now() + interval '10 hours' from chartfleet.file_work"
-    assert syncer.database.rows(work) == [("pending", 1, "SourceRefused", True)]
+    work = "select attempts, error_class, next_attempt_at > now() + interval '10 hours' from chartfleet.file_work"
+    assert syncer.database.rows(work) == [(1, "SourceRefused", True)]
     syncer.repo.archives = {"a-1.0.0.tgz": archive("a", README__md="x")}
     await syncer.files()
-    assert syncer.database.rows(work)[0][0] == "pending", "its time has not come"
+    assert syncer.database.rows(work), "its time has not come"
     syncer.database.rows("update chartfleet.file_work set next_attempt_at = now()")
     await syncer.files()
-    assert syncer.database.rows(work)[0][0] == "done"
+    assert not syncer.database.rows(work)
 
 
 async def test_a_digest_that_differs_is_kept_beside_the_files(syncer: Syncer) -> None:
     syncer.repo.archives = {"a-1.0.0.tgz": archive("a", README__md="x")}
     await syncer.sync(index({"a": [{"version": "1.0.0", "digest": "sha256:" + "0" * 64}]}))
     await syncer.files()
-    [(found,)] = syncer.database.rows("select digest_found from chartfleet.file_work")
+    [(found, as_listed)] = syncer.database.rows("select digest, as_listed from chartfleet.version_files")
     assert re.fullmatch("[0-9a-f]{64}", str(found))
+    assert as_listed is False
     assert syncer.database.rows("select count(*) from chartfleet.version_files") == [(1,)]
 
 
@@ -260,7 +261,7 @@ async def test_an_archive_that_is_replaced_is_read_again(syncer: Syncer) -> None
     syncer.repo.archives = {"a-1.0.0.tgz": archive("a", README__md="new")}
     await syncer.sync(index({"a": [{"version": "1.0.0", "digest": "2"}]}))
     await syncer.files()
-    texts = syncer.database.rows("select b.content from chartfleet.version_files f join chartfleet.blobs b using (sha256)")
+    texts = syncer.database.rows("select b.content from chartfleet.version_files f join chartfleet.blobs b on b.sha256 = any (f.contents)")
     assert texts == [(b"new",)]
 
 
@@ -270,9 +271,7 @@ async def test_one_odd_url_or_time_fails_no_other_entry(syncer: Syncer) -> None:
     assert (await syncer.sync(index({"a": [odd], "b": [{"version": "1.0.0"}]}))).state == "done"
     outcome = await syncer.files()
     assert (outcome.state, outcome.report.added) == ("done", 1)
-    assert syncer.database.rows("select error_class from chartfleet.file_work where state = 'pending' and next_attempt_at > now()") == [
-        ("SourceMalformed",)
-    ]
+    assert syncer.database.rows("select error_class from chartfleet.file_work where next_attempt_at > now()") == [("SourceMalformed",)]
 
 
 async def test_file_work_that_cannot_be_done_comes_back_later_and_not_at_once(syncer: Syncer) -> None:
@@ -298,7 +297,7 @@ async def test_without_a_digest_a_changed_entry_has_its_archive_read_again(synce
     syncer.repo.archives = {"a-1.0.0.tgz": archive("a", README__md="new")}
     await syncer.sync(index({"a": [{"version": "1.0.0", "description": "changed"}]}))
     await syncer.files()
-    assert syncer.database.rows("select content from chartfleet.blobs") == [(b"new",)], "and the old contents are gone"
+    assert texts_named(syncer) == [(b"new",)]
 
 
 async def test_a_version_that_lost_its_url_keeps_no_other_from_being_read(syncer: Syncer) -> None:
@@ -311,11 +310,11 @@ async def test_a_version_that_lost_its_url_keeps_no_other_from_being_read(syncer
 async def test_files_of_an_archive_that_was_replaced_meanwhile_are_not_kept(syncer: Syncer) -> None:
     await syncer.sync(index({"a": [{"version": "1.0.0", "digest": "d1"}]}))
     async with syncer.worker.transaction() as connection:
-        [work] = await store.due_files(connection, 1, 10)
+        [work] = await contents.due_files(connection, 1, 10)
     await syncer.sync(index({"a": [{"version": "1.0.0", "digest": "d2"}]}))
     async with syncer.worker.transaction() as connection:
-        await store.put_files(connection, work, "default", {}, None)
-    assert syncer.database.rows("select state, digest from chartfleet.file_work") == [("pending", "d2")]
+        assert not await contents.put_files(connection, work, "default", {}, "d1")
+    assert syncer.database.rows("select attempts from chartfleet.file_work") == [(0,)]
 
 
 async def test_contents_that_one_version_lets_go_another_of_the_batch_may_take_up(syncer: Syncer) -> None:
@@ -325,6 +324,8 @@ async def test_contents_that_one_version_lets_go_another_of_the_batch_may_take_u
     syncer.repo.archives = {"a-1.0.0.tgz": archive("a", README__md="new"), "b-1.0.0.tgz": archive("b", README__md="shared")}
     await syncer.sync(index({"a": [{"version": "1.0.0", "digest": "d2"}], "b": [{"version": "1.0.0"}]}))
     assert (await syncer.files()).report.added == 2
+    async with syncer.worker.transaction() as connection:
+        await contents.sweep_contents(connection)
     assert syncer.database.rows("select content from chartfleet.blobs order by 1") == [(b"new",), (b"shared",)]
 
 
@@ -403,6 +404,10 @@ async def test_credentials_go_to_the_repository_and_not_where_a_redirect_leads(s
         assert (await syncer.sync()).state == "done"
         assert repo.requests[0][1]["Authorization"] == "Bearer canary"
         assert "Authorization" not in elsewhere.requests[0][1]
+
+
+def texts_named(syncer: Syncer) -> list[tuple[object, ...]]:
+    return syncer.database.rows("select b.content from chartfleet.version_files f join chartfleet.blobs b on b.sha256 = any (f.contents)")
 
 
 async def touched(syncer: Syncer) -> dict[str, int]:
