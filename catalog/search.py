@@ -181,7 +181,7 @@ async def chart_version(connection: AsyncConnection, key: ChartKey, version: str
 
 
 async def version_file(connection: AsyncConnection, key: ChartKey, version: str, name: str) -> Row | None:
-    """A version's file, or None in `sha256` and `content`; whether its archive was `read`, or is `due` (after `error_class` and `error`)."""
+    """A version's file, or None in `sha256` and `content`; whether its archive was `read`, or is `due` (after `error`)."""
     return await _first(connection, _FILE, {**_names(key), "version": version, "file": name})
 
 
