@@ -1,11 +1,13 @@
-"""Every statement that changes the catalogue. Functions of a connection; they never commit: whoever opens the transaction ends it.
+"""Every statement that changes the catalogue's charts and versions. Functions of a connection; they never commit: whoever opens the
+transaction ends it.
 
-Publishing compares sets in SQL: the rows of changed charts come by COPY into a temporary table, which writes no WAL, and only what
-differs from the stored rows touches them.
+What is written follows from `staged_changes` (catalog.staging) alone: a version that did not change is not touched.
 """
 
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
@@ -13,56 +15,25 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog import tables as t
 from catalog.database import LEDGER_LOCK
-from catalog.engine import driver
 from catalog.errors import RepositoryGone
 from catalog.model import RepositoryKey
 
-_STAGE = text("""
-    create temporary table staged (
-      chart text, rollup bytea, newest boolean, version text, order_key bytea, fingerprint bytea, app_version text, digest text,
-      created timestamptz, deprecated boolean, urls text[], metadata jsonb
-    ) on commit drop
-""")
-
-_STAGE_CHANGES = text("create temporary table staged_changes (change text, chart text, version text, replaced jsonb) on commit drop")
-
-_FIND_CHANGES = text("""
-    with known as (
-      select c.name as chart, v.version, v.fingerprint, v.removed_at, v.digest, v.metadata
-      from chartfleet.charts c join chartfleet.chart_versions v on v.chart_id = c.id
-      where c.repository_id = :repository and (c.name = any(:gone) or c.name in (select chart from staged))
-    )
-    insert into staged_changes
-    select case when k.version is null then 'added' when k.removed_at is not null then 'reappeared' else 'changed' end,
-           s.chart, s.version,
-           case when k.removed_at is null and k.version is not null then jsonb_build_object('digest', k.digest, 'metadata', k.metadata) end
-    from staged s left join known k using (chart, version)
-    where k.version is null or k.removed_at is not null or k.fingerprint <> s.fingerprint
-    union all
-    select 'removed', k.chart, k.version, null
-    from known k left join staged s using (chart, version)
-    where k.removed_at is null and s.version is null
-""")
-
-_PUT_CHARTS = text("""
-    insert into chartfleet.charts as c (repository_id, namespace, name, rollup, version, app_version, description, icon, home, keywords,
-                                        deprecated, created, versions)
-    select :repository, :namespace, s.chart, s.rollup, s.version, s.app_version, s.metadata ->> 'description', s.metadata ->> 'icon',
-           s.metadata ->> 'home',
+# A new chart as its newest listed version has it. `partial`: more of it is still to come, so nothing may take it for known.
+_ADD_CHARTS = text("""
+    insert into chartfleet.charts (repository_id, namespace, name, rollup, piece_rollup, pieces, version, app_version, description, icon,
+                                   home, keywords, deprecated, created, versions)
+    select :repository, :namespace, s.chart,
+           case when :partial then '' else l.rollup end, case when not :partial then l.piece_rollup end,
+           case when not :partial then l.pieces end,
+           s.version, s.app_version, s.metadata ->> 'description', s.metadata ->> 'icon', s.metadata ->> 'home',
            case jsonb_typeof(s.metadata -> 'keywords')
              when 'array' then array(select word from jsonb_array_elements_text(s.metadata -> 'keywords') word where word is not null)
              else '{}' end,
-           s.deprecated,
-           coalesce((select v.created from chartfleet.charts o join chartfleet.chart_versions v on v.chart_id = o.id
-                     where o.repository_id = :repository and o.name = s.chart and v.version = s.version), s.created),
-           n.versions
-    from staged s join (select chart, count(*) as versions from staged group by chart) n using (chart)
-    where s.newest
-    on conflict (repository_id, name) do update
-    set rollup = excluded.rollup, version = excluded.version, app_version = excluded.app_version, description = excluded.description,
-        icon = excluded.icon, home = excluded.home, keywords = excluded.keywords, deprecated = excluded.deprecated,
-        created = excluded.created, versions = excluded.versions, removed_at = null
-    where c.rollup <> excluded.rollup or c.removed_at is not null
+           s.deprecated, s.created, n.versions
+    from pg_temp.staged s
+    join pg_temp.staged l on l.chart = s.chart and l.version is null
+    join (select chart, count(version) as versions from pg_temp.staged group by chart) n on n.chart = s.chart
+    where s.newest and not exists (select from chartfleet.charts c where c.repository_id = :repository and c.name = s.chart)
 """)
 
 # `created` stays the first value that was seen.
@@ -70,9 +41,10 @@ _PUT_VERSIONS = text("""
     insert into chartfleet.chart_versions as v (chart_id, namespace, version, order_key, fingerprint, app_version, digest, created,
                                                 deprecated, urls, metadata)
     select c.id, :namespace, s.version, s.order_key, s.fingerprint, s.app_version, s.digest, s.created, s.deprecated, s.urls, s.metadata
-    from staged s
-    join staged_changes x on x.chart = s.chart and x.version = s.version and x.change <> 'removed'
+    from pg_temp.staged_changes x
+    join pg_temp.staged s on s.chart = x.chart and s.version = x.version
     join chartfleet.charts c on c.repository_id = :repository and c.name = s.chart
+    where x.change <> 'removed'
     on conflict (chart_id, version) do update
     set order_key = excluded.order_key, fingerprint = excluded.fingerprint, app_version = excluded.app_version, digest = excluded.digest,
         created = coalesce(v.created, excluded.created), deprecated = excluded.deprecated, urls = excluded.urls,
@@ -81,61 +53,132 @@ _PUT_VERSIONS = text("""
 
 _REMOVE_VERSIONS = text("""
     update chartfleet.chart_versions v set removed_at = now()
-    from staged_changes x join chartfleet.charts c on c.repository_id = :repository and c.name = x.chart
+    from pg_temp.staged_changes x join chartfleet.charts c on c.repository_id = :repository and c.name = x.chart
     where x.change = 'removed' and v.chart_id = c.id and v.version = x.version
 """)
 
-_REMOVE_CHARTS = text("""
-    update chartfleet.charts set removed_at = now() where repository_id = :repository and name = any(:gone) and removed_at is null
+# The charts that stood before, as their newest version has them now. Of a held listing a chart is not known by its hash: it has more.
+_RENEW_CHARTS = text("""
+    update chartfleet.charts c
+    set rollup = n.rollup, piece_rollup = n.piece_rollup, pieces = n.pieces,
+        version = n.version, app_version = n.app_version, description = n.description, icon = n.icon, home = n.home, keywords = n.keywords,
+        deprecated = n.deprecated, created = n.created, versions = n.versions, removed_at = n.removed_at,
+        excluded = c.excluded and n.versions > 0
+    from (
+      select c.id,
+             case when l.held then '' else coalesce(l.rollup, '') end as rollup,
+             case when not l.held then l.piece_rollup end as piece_rollup, case when not l.held then l.pieces end as pieces,
+             coalesce(v.version, c.version) as version,
+             case when v.id is null then c.app_version else v.app_version end as app_version,
+             case when v.id is null then c.description else v.metadata ->> 'description' end as description,
+             case when v.id is null then c.icon else v.metadata ->> 'icon' end as icon,
+             case when v.id is null then c.home else v.metadata ->> 'home' end as home,
+             case when v.id is null then c.keywords
+                  when jsonb_typeof(v.metadata -> 'keywords') = 'array'
+                  then array(select word from jsonb_array_elements_text(v.metadata -> 'keywords') word where word is not null)
+                  else '{}' end as keywords,
+             coalesce(v.deprecated, c.deprecated) as deprecated,
+             case when v.id is null then c.created else v.created end as created,
+             (select count(*) from chartfleet.chart_versions e where e.chart_id = c.id and e.removed_at is null)::integer as versions,
+             case when v.id is null or c.excluded then coalesce(c.removed_at, now()) end as removed_at
+      from (select chart, rollup, piece_rollup, pieces, cast(:held as boolean) as held from pg_temp.staged where version is null
+            union all
+            select gone, null, null, null, false from unnest(cast(:gone as text[])) gone) l
+      join chartfleet.charts c on c.repository_id = :repository and c.name = l.chart
+      left join lateral (
+        select e.* from chartfleet.chart_versions e where e.chart_id = c.id and e.removed_at is null
+        order by e.order_key desc, e.version desc limit 1
+      ) v on true
+    ) n
+    where c.id = n.id
+      and (c.rollup, c.piece_rollup, c.versions, c.version, c.removed_at is null)
+          is distinct from (n.rollup, n.piece_rollup, n.versions, n.version, n.removed_at is null)
 """)
 
 # An archive is read when its version appears or its entry changes, unless it was read under the digest that is still listed.
 _PUT_WORK = text("""
     insert into chartfleet.file_work as w (version_id, namespace, repository_id, newest)
     select v.id, :namespace, :repository, v.version = c.version
-    from staged_changes x
+    from pg_temp.staged_changes x
     join chartfleet.charts c on c.repository_id = :repository and c.name = x.chart and c.removed_at is null
     join chartfleet.chart_versions v on v.chart_id = c.id and v.version = x.version
     left join chartfleet.version_files f on f.version_id = v.id
-    where x.change <> 'removed' and v.urls <> '{}'
-      and (f.version_id is null or x.change <> 'reappeared' and f.digest is distinct from replace(lower(v.digest), 'sha256:', ''))
+    where x.change <> 'removed' and v.urls <> '{}' and (:files = 'all' or :files = 'latest' and v.version = c.version)
+      and (f.version_id is null
+           or (x.change = 'changed' or x.replaced is not null) and f.digest is distinct from replace(lower(v.digest), 'sha256:', ''))
     on conflict (version_id) do update
     set newest = excluded.newest, attempts = 0, next_attempt_at = now(), error_class = null, error = null
 """)
 
+# Where only the newest are read, another may have become it by what went.
+_PUT_WORK_OF_NEWEST = text("""
+    insert into chartfleet.file_work (version_id, namespace, repository_id, newest)
+    select v.id, :namespace, :repository, true
+    from (select distinct chart from pg_temp.staged_changes where change = 'removed') x
+    join chartfleet.charts c on c.repository_id = :repository and c.name = x.chart and c.removed_at is null
+    join chartfleet.chart_versions v on v.chart_id = c.id and v.version = c.version
+    where v.urls <> '{}' and not exists (select from chartfleet.version_files f where f.version_id = v.id)
+    on conflict (version_id) do nothing
+""")
+
 _PUT_LEDGER = text("""
     insert into chartfleet.ledger (run_id, namespace, repository, chart, version, change, replaced)
-    select :run, :namespace, :name, chart, version, change, replaced from staged_changes order by chart, version
+    select :run, :namespace, :name, x.chart, x.version, kind, x.replaced
+    from pg_temp.staged_changes x cross join unnest(x.kinds) kind
+    order by x.chart, x.version, kind
+""")
+
+_PURGE = text("""
+    with old as (
+      delete from chartfleet.chart_versions v using chartfleet.charts c
+      where c.id = v.chart_id and c.repository_id = :repository and v.removed_at < now() - cast(:grace as interval)
+      returning v.chart_id, v.id
+    )
+    select count(*) from old
+""")
+
+_PURGE_CHARTS = text("""
+    delete from chartfleet.charts c
+    where c.repository_id = :repository and c.removed_at < now() - cast(:grace as interval)
+      and not exists (select from chartfleet.chart_versions v where v.chart_id = c.id)
+""")
+
+_NEXT_PURGE = text("""
+    update chartfleet.repositories r
+    set purge_at = (select min(v.removed_at) + cast(:grace as interval)
+                    from chartfleet.charts c join chartfleet.chart_versions v on v.chart_id = c.id where c.repository_id = r.id)
+    where r.id = :repository
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What goes into the repository's row with a listing."""
+    """A staged listing and whose it is. `files`: whose archives are wanted (all, latest, none); `held`: only its additions are published;
+    `partial`: its tail is still to come."""
 
     repository: int
     key: RepositoryKey
     run: int
+    gone: Sequence[str]
+    files: str = "all"
+    held: bool = False
+    partial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What the published listing was made of: validators and hash for the next request, and how it was asked for."""
+
     fingerprint: str
+    filter: str
+    files: str
     etag: str | None
     last_modified: str | None
     sha256: bytes
     charts: int
     versions: int
-    gone: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    added: int = 0
-    changed: int = 0
-    removed: int = 0
-
-
-async def known_rollups(connection: AsyncConnection, repository: int) -> dict[str, bytes]:
-    """Each listed chart's name and hash."""
-    query = select(t.charts.c.name, t.charts.c.rollup).where(t.charts.c.repository_id == repository, t.charts.c.removed_at.is_(None))
-    return {name: bytes(rollup) for name, rollup in await connection.execute(query)}
+    generated: datetime | None = None
+    newest_created: datetime | None = None
 
 
 async def lock_repository(connection: AsyncConnection, repository: int) -> None:
@@ -145,57 +188,62 @@ async def lock_repository(connection: AsyncConnection, repository: int) -> None:
         raise RepositoryGone("the repository was deleted while it was read")
 
 
-async def stage(connection: AsyncConnection, rows: AsyncIterable[bytes]) -> None:
-    """Load COPY lines into this transaction's staging table; an empty piece voids what came before."""
-    await connection.execute(_STAGE)
-    raw = await driver(connection)
-    async with raw.cursor() as cursor:
-        pieces = aiter(rows)
-        again = True
-        while again:
-            again = False
-            async with cursor.copy("copy pg_temp.staged from stdin") as copy:
-                async for piece in pieces:
-                    if not piece:
-                        again = True
-                        break
-                    await copy.write(piece)
-            if again:
-                await cursor.execute("truncate pg_temp.staged")
+async def listed_versions(connection: AsyncConnection, repository: int) -> int:
+    """How many versions are listed, visible or excluded."""
+    c = t.charts.c
+    query = select(func.coalesce(func.sum(c.versions), 0)).where(c.repository_id == repository, c.removed_at.is_(None) | c.excluded)
+    return int((await connection.execute(query)).scalar_one())
 
 
-async def publish(connection: AsyncConnection, what: Publication) -> Counts:
-    """Bring the rows in line with the staged charts; everything else stays untouched."""
-    values = {"repository": what.repository, "namespace": what.key.namespace, "gone": list(what.gone)}
-    await connection.execute(_STAGE_CHANGES)
-    await connection.execute(_FIND_CHANGES, values)
-    counts = await _count_changes(connection)
-    await connection.execute(_PUT_CHARTS, values)
+async def publish(connection: AsyncConnection, what: Publication) -> None:
+    """Bring the rows in line with the staged changes; everything else stays untouched."""
+    values: dict[str, Any] = {"repository": what.repository, "namespace": what.key.namespace, "gone": list(what.gone), "files": what.files}
+    await connection.execute(_ADD_CHARTS, {**values, "partial": what.partial})
     await connection.execute(_PUT_VERSIONS, values)
-    if counts.removed:
-        await connection.execute(_REMOVE_VERSIONS, values)
-        await connection.execute(_REMOVE_CHARTS, values)
+    await connection.execute(_REMOVE_VERSIONS, values)
+    await connection.execute(_RENEW_CHARTS, {**values, "held": what.held or what.partial})
     await connection.execute(_PUT_WORK, values)
-    await record_listing(connection, what)
+    if what.files == "latest":
+        await connection.execute(_PUT_WORK_OF_NEWEST, values)
+
+
+async def record_history(connection: AsyncConnection, what: Publication) -> None:
+    """The staged changes in the ledger, last in the transaction: whoever holds the lock numbers next, so numbers follow commits."""
     await connection.execute(select(func.pg_advisory_xact_lock(LEDGER_LOCK, 0)))
-    await connection.execute(_PUT_LEDGER, {**values, "run": what.run, "name": what.key.name})
-    return counts
+    await connection.execute(_PUT_LEDGER, {"run": what.run, "namespace": what.key.namespace, "name": what.key.name})
 
 
-async def record_listing(connection: AsyncConnection, what: Publication) -> None:
-    """The validators and hash of what is published now, and the counts."""
-    await connection.execute(
-        update(t.repositories)
-        .where(t.repositories.c.id == what.repository)
-        .values(
-            applied_fingerprint=what.fingerprint or None,
-            etag=what.etag,
-            last_modified=what.last_modified,
-            body_sha256=what.sha256,
-            charts=what.charts,
-            versions=what.versions,
-        )
-    )
+async def visible(connection: AsyncConnection, repository: int) -> tuple[int, int]:
+    """How many charts and versions readers see."""
+    c = t.charts.c
+    query = select(func.count(), func.coalesce(func.sum(c.versions), 0)).where(c.repository_id == repository, c.removed_at.is_(None))
+    charts, versions = (await connection.execute(query)).one()
+    return charts, int(versions)
+
+
+async def record_counts(connection: AsyncConnection, repository: int, charts: int, versions: int) -> None:
+    """What readers see of a listing that is not wholly applied."""
+    await connection.execute(update(t.repositories).where(t.repositories.c.id == repository).values(charts=charts, versions=versions))
+
+
+async def record_listing(connection: AsyncConnection, repository: int, what: Applied, grace: timedelta | None) -> None:
+    """What the next request goes by. `grace`: something was withdrawn and stays that long."""
+    row = t.repositories.c
+    values: dict[str, Any] = {
+        "applied_fingerprint": what.fingerprint or None,
+        "applied_filter": what.filter,
+        "applied_files": what.files,
+        "etag": what.etag,
+        "last_modified": what.last_modified,
+        "body_sha256": what.sha256,
+        "charts": what.charts,
+        "versions": what.versions,
+        "generated": what.generated,
+        "newest_created": what.newest_created,
+    }
+    if grace is not None:
+        values["purge_at"] = func.coalesce(row.purge_at, func.now() + grace)
+    await connection.execute(update(t.repositories).where(row.id == repository).values(values))
 
 
 async def update_specification(connection: AsyncConnection, repository: int, type_: str, url: str) -> None:
@@ -206,8 +254,19 @@ async def update_specification(connection: AsyncConnection, repository: int, typ
     )
 
 
+async def purge(connection: AsyncConnection, repository: int, grace: timedelta) -> int:
+    """Delete what was withdrawn longer than `grace` ago; the ledger keeps its history. Returns how many versions went."""
+    values = {"repository": repository, "grace": grace}
+    purged = (await connection.execute(_PURGE, values)).scalar_one()
+    await connection.execute(_PURGE_CHARTS, values)
+    await connection.execute(_NEXT_PURGE, values)
+    if purged:
+        await connection.execute(update(t.housekeeping).where(t.housekeeping.c.task == "contents").values(wanted=True))
+    return purged
+
+
 async def delete_repository(connection: AsyncConnection, key: RepositoryKey, incarnation: str) -> bool:
-    """Fence the incarnation and remove the repository's rows with everything that only they used; False when there were none."""
+    """Fence the incarnation and remove the repository's rows; False when there were none."""
     fence = {"namespace": key.namespace, "name": key.name, "incarnation": incarnation}
     await connection.execute(insert(t.fences).values(fence).on_conflict_do_nothing())
     row = t.repositories.c
@@ -219,13 +278,3 @@ async def delete_repository(connection: AsyncConnection, key: RepositoryKey, inc
         return False
     await connection.execute(delete(t.repositories).where(row.id == repository))
     return True
-
-
-async def _count_changes(connection: AsyncConnection) -> Counts:
-    rows = await connection.execute(text("select change, count(*) from staged_changes group by change"))
-    by_change = {str(change): int(count) for change, count in rows}
-    return Counts(
-        added=by_change.get("added", 0) + by_change.get("reappeared", 0),
-        changed=by_change.get("changed", 0),
-        removed=by_change.get("removed", 0),
-    )

@@ -6,6 +6,7 @@ Functions of a connection; whoever opens the transaction ends it.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
@@ -16,8 +17,22 @@ from catalog.report import MOST_TEXT, Report
 
 
 @dataclass(frozen=True, slots=True)
+class HeldBefore:
+    """A listing whose removals are held; `before`: listed versions. `ripe`: one more reading of it lets them through."""
+
+    etag: str | None
+    last_modified: str | None
+    body_sha256: bytes
+    content: bytes
+    reason: str
+    removals: int
+    before: int
+    ripe: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
-    """A repository's row: what the published listing was made of."""
+    """A repository's row: what the published listing was made of. `purge_due`: days of grace are over for some of it."""
 
     id: int
     type: str
@@ -31,6 +46,12 @@ class Stored:
     charts: int
     versions: int
     files_due: bool
+    applied_filter: str
+    applied_files: str
+    generated: datetime | None
+    newest_created: datetime | None
+    purge_due: bool
+    is_held: bool
 
 
 _FIND = """
@@ -38,9 +59,21 @@ _FIND = """
            applied_fingerprint, etag, last_modified, body_sha256, charts, versions,
            exists (select from chartfleet.file_work w join chartfleet.chart_versions v on v.id = w.version_id and v.removed_at is null
                    join chartfleet.charts c on c.id = v.chart_id and c.removed_at is null
-                   where w.repository_id = r.id and w.next_attempt_at <= now()) as files_due
+                   where w.repository_id = r.id and w.next_attempt_at <= now()) as files_due,
+           applied_filter, applied_files, generated, newest_created, coalesce(purge_at <= now(), false) as purge_due,
+           exists (select from chartfleet.held_listings h where h.repository_id = r.id) as is_held
     from chartfleet.repositories r where namespace = %s and name = %s
 """
+
+_HELD = """
+    select etag, last_modified, body_sha256, content, reason, removals,
+           (select coalesce(sum(c.versions), 0) from chartfleet.charts c
+            where c.repository_id = h.repository_id and (c.removed_at is null or c.excluded))::integer as before,
+           released_at is not null or reads + 1 >= 3 and first_read_at <= now() - interval '6 hours' as ripe
+    from chartfleet.held_listings h where repository_id = %s
+"""
+
+_READ_AGAIN = "update chartfleet.held_listings set reads = reads + 1, last_read_at = now() where repository_id = %s returning reads"
 
 _FENCED = "select from chartfleet.fences where namespace = %s and name = %s and incarnation = %s"
 
@@ -76,6 +109,7 @@ _DONE = """
 _FAILED = """
     update chartfleet.sync_runs
     set state = 'failed', finished_at = clock_timestamp(), error_class = %(error_class)s, error = %(error)s, transient = %(transient)s,
+        charts = %(charts)s, versions = %(versions)s, added = %(added)s, changed = %(changed)s, removed = %(removed)s,
         notes = %(notes)s, notes_total = %(notes_total)s, requests = %(requests)s, bytes = %(bytes)s, phases = %(phases)s
     where id = %(id)s
 """
@@ -101,6 +135,19 @@ async def find(connection: AsyncConnection, key: RepositoryKey) -> Stored | None
     async with connection.cursor(row_factory=class_row(Stored)) as cursor:
         await cursor.execute(_FIND, (key.namespace, key.name))
         return await cursor.fetchone()
+
+
+async def held_before(connection: AsyncConnection, repository: int) -> HeldBefore | None:
+    """The repository's held listing."""
+    async with connection.cursor(row_factory=class_row(HeldBefore)) as cursor:
+        await cursor.execute(_HELD, (repository,))
+        return await cursor.fetchone()
+
+
+async def read_held_again(connection: AsyncConnection, repository: int) -> int:
+    """The held listing came once more, unchanged; how often now."""
+    row = await (await connection.execute(_READ_AGAIN, (repository,))).fetchone()
+    return row[0] if row else 0
 
 
 async def open_repository(connection: AsyncConnection, key: RepositoryKey, type_: str, url: str, incarnation: str) -> Stored:

@@ -34,7 +34,7 @@ IMPURE_FILES = {
     "migrations/*": "Alembic is synchronous",
 }
 IMPURE_FUNCTIONS = {
-    "worker/walk.py: main": "the child's own: it reads a pipe and may die",
+    **dict.fromkeys((f"worker/walk_server.py: {name}" for name in ("serve", "child", "main")), "the fork server's own: they may die"),
     "catalog/telemetry.py: set_up_logging": "wiring: each __main__ calls it first",
     **dict.fromkeys((f"controller/directory.py: {name}" for name in ("stamps_of", "texts_of", "manifests_in")), "run in a thread"),
 }

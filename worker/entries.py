@@ -4,21 +4,39 @@ An entry comes as both readers give it: every scalar is the text that was writte
 `deprecated` as a string, so nothing is lost and `1.10` is never 1.1.
 """
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from catalog.report import Note
 from catalog.versions import order_key
 
+# What Helm's index knows in an entry, old names included (helm/helm pkg/repo/index.go, pkg/chart/metadata.go).
+FIELDS = {
+    *("name", "home", "sources", "version", "description", "keywords", "maintainers", "icon", "apiVersion", "condition", "tags"),
+    *("appVersion", "deprecated", "annotations", "kubeVersion", "dependencies", "type", "urls", "created", "removed", "digest"),
+    *("checksum", "engine", "tillerVersion", "url"),
+}
+STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)").fullmatch
 MOST_NAME = 253  # characters of a chart's name or version: an index of PostgreSQL holds no key over 2.7 kB
 TRUE = {"true", "yes", "on", "y"}  # what YAML 1.1 reads as true, in any case
 COLUMNS = {"version", "appVersion", "created", "digest", "urls"}
+REST_OF_ROW = b"\t\\N\t\\N\t\\N\t\\N\t\\N\n"  # the columns that only a chart's own line has
 NUL = b"\\u0000"  # as JSON writes it; PostgreSQL stores no NUL. Also matches an escaped backslash before u0000, which does no harm
+
+
+class Item(NamedTuple):
+    """One element of a chart's list: its value, the line where it begins (from 0; -1: unknown) and the keys in it that stand twice."""
+
+    value: Any
+    line: int = -1
+    repeated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +62,30 @@ class BadEntry(Exception):
         self.reason, self.version = reason, version
 
 
-def read_chart(name: str, raw: Iterable[Any]) -> tuple[list[Entry], list[Note]]:
-    """The publishable versions of a chart, newest first in Helm's order, and what is to be said of the rest."""
+def read_chart(name: str, raw: Iterable[Item]) -> tuple[list[Entry], list[Note]]:
+    """The publishable versions of a chart, in the order listed, and what is to be said of them and the rest."""
     entries: dict[str, Entry] = {}
     notes: list[Note] = []
+    unknown: Counter[str] = Counter()
     for item in raw:
         try:
-            entry = read_entry(item)
+            entry = read_entry(item.value)
         except BadEntry as bad:
             notes.append(Note(name, bad.version, bad.reason, str(bad)))
             continue
+        unknown.update(item.value.keys() - FIELDS)
         notes.extend(_remarks(name, entry, item))
         if other := entries.get(entry.version):
             notes.append(Note(name, entry.version, "DuplicateVersion", "listed more than once: the newest `created` is kept"))
             entry = max(other, entry, key=_precedence)
         entries[entry.version] = entry
-    return sorted(entries.values(), key=lambda e: (e.order, e.version), reverse=True), notes
+    notes.extend(_unknown_fields(name, unknown))
+    return list(entries.values()), notes
+
+
+def newest_first(entries: Iterable[Entry]) -> list[Entry]:
+    """In Helm's order; equal ones by their text."""
+    return sorted(entries, key=lambda e: (e.order, e.version), reverse=True)
 
 
 def read_entry(raw: Any) -> Entry:
@@ -82,14 +108,34 @@ def read_entry(raw: Any) -> Entry:
     return Entry(version, order, _text(raw.get("created")), content, blake2b(content, digest_size=16).digest())
 
 
-def rollup(entries: Iterable[Entry]) -> bytes:
+def rollup(fingerprints: Iterable[bytes]) -> bytes:
     """16 bytes over all versions of a chart, in whatever order they are listed."""
-    return blake2b(b"".join(sorted(entry.fingerprint for entry in entries)), digest_size=16).digest()
+    return blake2b(b"".join(sorted(fingerprints)), digest_size=16).digest()
 
 
-def copy_rows(name: str, chart_rollup: bytes, entries: Sequence[Entry]) -> bytes:
-    """The versions, newest first, as lines of COPY's text format for the staging table of catalog.store."""
-    return b"".join(_copy_row(name, chart_rollup, entry, newest=place == 0) for place, entry in enumerate(entries))
+def copy_rows(name: str, entries: Sequence[Entry]) -> bytes:
+    """The versions, newest first, as lines of COPY's text format for the staging table of catalog.staging."""
+    return b"".join(_copy_row(name, entry, newest=place == 0) for place, entry in enumerate(entries))
+
+
+@dataclass(frozen=True, slots=True)
+class ChartLine:
+    """What a staged chart has besides versions. `complete`: its rows are all that is listed; else they come on top of what is stored, of
+    which the versions in `dropped` are no longer listed. `pieces`: for the fast path, if it may read this chart."""
+
+    name: str
+    rollup: bytes
+    complete: bool = True
+    piece_rollup: bytes | None = None
+    pieces: bytes | None = None
+    dropped: Sequence[str] = ()
+
+    def copied(self) -> bytes:
+        """Its line for the same staging table: one without a version."""
+        raw = (_hexadecimal(value) for value in (self.rollup, self.piece_rollup, self.pieces))
+        rollup, piece_rollup, pieces = raw
+        fields = (_copied(self.name), *[b"\\N"] * 10, rollup, b"t" if self.complete else b"f", piece_rollup, pieces, _array(self.dropped))
+        return b"\t".join(fields) + b"\n"
 
 
 def timestamp(text: str | None) -> datetime | None:
@@ -116,7 +162,22 @@ def without_nul(value: Any) -> Any:
             return value
 
 
-def _remarks(name: str, entry: Entry, raw: dict[str, Any]) -> Iterable[Note]:
+def greatest_stamp(stamps: Iterable[str | None]) -> str:
+    """Of RFC 3339 times the one whose text is greatest; both readers agree on it, and for one writer it is the newest."""
+    return max((stamp for stamp in stamps if stamp and STAMP(stamp)), default="")
+
+
+def _unknown_fields(name: str, unknown: Counter[str]) -> Iterable[Note]:
+    for field, times in sorted(unknown.items()):
+        said = f"{field[:80].replace(chr(0), '␀')!r} is no field of an index entry ({times:,} of this chart's have it): kept as it is"
+        yield Note(name, "", "UnknownField", said)
+
+
+def _remarks(name: str, entry: Entry, item: Item) -> Iterable[Note]:
+    raw = item.value
+    if item.repeated:
+        keys = ", ".join(sorted({key[:80] for key in item.repeated})[:3]).replace("\0", "␀")
+        yield Note(name, entry.version, "DuplicateKey", f"stands more than once in the entry, the last one counts: {keys}")
     if not any(_texts(raw.get("urls"))):
         yield Note(name, entry.version, "NoUrl", "no url: its files cannot be read")
     if NUL in entry.content:
@@ -139,25 +200,31 @@ def _texts(value: Any) -> Iterable[str]:
     return (item for item in values if isinstance(item, str) and item)
 
 
-def _copy_row(name: str, chart_rollup: bytes, entry: Entry, *, newest: bool) -> bytes:
+def _copy_row(name: str, entry: Entry, *, newest: bool) -> bytes:
     content, created = entry.fields(), timestamp(entry.created)
-    urls = ",".join('"' + url.replace("\\", "\\\\").replace('"', '\\"') + '"' for url in _texts(content.get("urls")))
     metadata = {key: value for key, value in content.items() if key not in COLUMNS}
     fields = (
         _copied(name),
-        b"\\\\x" + chart_rollup.hex().encode(),
-        b"t" if newest else b"f",
         _copied(entry.version),
-        b"\\\\x" + entry.order.hex().encode(),
-        b"\\\\x" + entry.fingerprint.hex().encode(),
+        b"t" if newest else b"f",
+        _hexadecimal(entry.order),
+        _hexadecimal(entry.fingerprint),
         _copied(_text(content.get("appVersion"))),
         _copied(_text(content.get("digest"))),
         _copied(created and created.isoformat()),
         b"t" if is_true(content.get("deprecated")) else b"f",
-        _copied("{" + urls + "}"),
+        _array(_texts(content.get("urls"))),
         orjson.dumps(metadata).replace(b"\\", b"\\\\"),
     )
-    return b"\t".join(fields) + b"\n"
+    return b"\t".join(fields) + REST_OF_ROW
+
+
+def _hexadecimal(value: bytes | None) -> bytes:
+    return b"\\N" if value is None else b"\\\\x" + value.hex().encode()
+
+
+def _array(texts: Iterable[str]) -> bytes:
+    return _copied("{" + ",".join('"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' for text in texts) + "}")
 
 
 def is_true(value: Any) -> bool:

@@ -20,26 +20,32 @@ from yaml.events import (
 )
 
 from catalog.errors import LimitExceeded, SourceMalformed
+from worker.entries import Item
 
 MOST_LEVELS = 64  # libyaml's event parser is quadratic in depth
 MOST_SCALAR = 1024 * 1024  # characters
 MOST_NODES = 200_000  # of one version, aliases expanded
 NULLS = {"", "~", "null", "Null", "NULL"}
 
-Entries = Iterator[tuple[str, Iterable[Any]]]
+Entries = Iterator[tuple[str, Iterable[Item]]]
 
 
 class YamlReader:
-    """An index in YAML as (chart, versions); the parser's events are consumed here and nowhere kept."""
+    """An index in YAML as (chart, versions); the parser's events are consumed here and nowhere kept.
 
-    def __init__(self, source: BinaryIO) -> None:
+    `plain`: no anchor, alias or tag was met since it was last set. `top`: what stands beside `entries`; `repeated`: keys that stand twice.
+    """
+
+    def __init__(self, source: BinaryIO | bytes) -> None:
         self._next: Callable[[], Any] = CParser(source).get_event
         self._anchors: dict[str, tuple[Any, int]] = {}
         self._nodes = 0
+        self.plain = True
+        self.top: dict[str, Any] = {}
+        self.repeated: list[str] = []
 
     def charts(self) -> Entries:
         """Raises SourceMalformed, LimitExceeded or yaml.YAMLError, at the place in the file where it goes wrong."""
-        seen: set[str] = set()
         self._next()  # the stream's start
         if type(self._next()) is StreamEndEvent:
             raise SourceMalformed("the index is empty")
@@ -47,13 +53,15 @@ class YamlReader:
             raise SourceMalformed("not a chart repository index: its top level is no mapping")
         while type(event := self._next()) is not MappingEndEvent:
             key = self._key(event)
-            seen.add(key)
+            if key in self.top:
+                self.repeated.append(key)
             if key == "entries":
+                self.top[key] = None
                 yield from self._entries(self._next())
             else:
                 self._nodes = 0
-                self._node(self._next(), 1)
-        if not seen & {"entries", "apiVersion"}:
+                self.top[key] = self._node(self._next(), 1)
+        if not self.top.keys() & {"entries", "apiVersion"}:
             raise SourceMalformed("not a chart repository index: it has neither `entries` nor `apiVersion`")
         end: Any = self._next()
         if type(end) is not DocumentEndEvent:
@@ -75,12 +83,15 @@ class YamlReader:
             else:
                 self._nodes = 0
                 value = self._node(event, 2)
-                yield name, value if isinstance(value, list) else []
+                yield name, [Item(each) for each in value] if isinstance(value, list) else []
 
-    def _versions(self) -> Iterator[Any]:
+    def _versions(self) -> Iterator[Item]:
         while type(event := self._next()) is not SequenceEndEvent:
             self._nodes = 0
-            yield self._node(event, 3)
+            before = len(self.repeated)
+            value = self._node(event, 3)
+            yield Item(value, event.start_mark.line, tuple(self.repeated[before:]))
+            del self.repeated[before:]
 
     def _key(self, event: Any) -> str:
         if type(event) is not ScalarEvent:
@@ -98,7 +109,8 @@ class YamlReader:
             raise LimitExceeded(f"line {event.start_mark.line + 1}: more than {MOST_LEVELS} levels deep")
         before = self._nodes
         value: Any = {} if kind is MappingStartEvent else []
-        if event.anchor:
+        if event.anchor or event.tag:
+            self.plain = False
             self._anchors[event.anchor] = value, MOST_NODES
         (self._mapping if kind is MappingStartEvent else self._sequence)(value, level)
         if event.anchor:
@@ -115,8 +127,10 @@ class YamlReader:
             nodes += 1
             if key == "<<":
                 merged.extend(item if isinstance(item, list) else [item])
-            else:
-                value[key] = item
+                continue
+            if key in value:
+                self.repeated.append(key)
+            value[key] = item
         for other in merged:
             for key, item in other.items() if isinstance(other, dict) else ():
                 value.setdefault(key, item)
@@ -135,11 +149,13 @@ class YamlReader:
                 text = None
         elif len(text) > MOST_SCALAR:
             raise LimitExceeded(f"line {event.start_mark.line + 1}: a text of {len(text):,} characters, more than {MOST_SCALAR:,}")
-        if event.anchor:
+        if event.anchor or event.tag:
+            self.plain = False
             self._anchors[event.anchor] = text, 1
         return text
 
     def _alias(self, event: Any) -> Any:
+        self.plain = False
         if event.anchor not in self._anchors:
             raise SourceMalformed(f"line {event.start_mark.line + 1}: alias *{event.anchor} has no anchor")
         value, size = self._anchors[event.anchor]

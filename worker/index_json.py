@@ -1,13 +1,13 @@
 """The JSON half of worker.index, apart so that only a JSON index pays for msgspec's import."""
 
 import mmap
-from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import msgspec
 
 from catalog.errors import LimitExceeded, SourceMalformed
-from worker.index import MOST_LEVELS, MOST_NODES, MOST_SCALAR
+from worker.entries import Item
+from worker.index import MOST_LEVELS, MOST_NODES, MOST_SCALAR, Entries
 
 
 class JsonIndex(msgspec.Struct):
@@ -15,6 +15,7 @@ class JsonIndex(msgspec.Struct):
 
     entries: dict[str, msgspec.Raw] | None = None
     apiVersion: Any = None  # noqa: N815 - the file's own word
+    generated: Any = None
 
 
 def json_index(file: BinaryIO) -> JsonIndex | None:
@@ -25,7 +26,7 @@ def json_index(file: BinaryIO) -> JsonIndex | None:
         return None
 
 
-def json_charts(index: JsonIndex) -> Iterator[tuple[str, Iterator[Any]]]:
+def json_charts(index: JsonIndex) -> Entries:
     """Its (chart, versions), scalars as text, like the YAML reader's. Raises SourceMalformed."""
     if index.entries is None and index.apiVersion is None:
         raise SourceMalformed("not a chart repository index: it has neither `entries` nor `apiVersion`")
@@ -38,11 +39,11 @@ def json_charts(index: JsonIndex) -> Iterator[tuple[str, Iterator[Any]]]:
         yield name, map(entry, versions if isinstance(versions, list) else [])
 
 
-def entry(value: Any) -> Any:
+def entry(value: Any) -> Item:
     """A version with scalars as text. Raises LimitExceeded."""
     if count(value) > MOST_NODES:
         raise LimitExceeded(f"an entry of more than {MOST_NODES:,} values")
-    return as_text(value)
+    return Item(as_text(value))
 
 
 def count(value: Any, level: int = 3) -> int:

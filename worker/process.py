@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection as CoreConnection
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from worker.child import WalkServer
+
 
 @dataclass(slots=True)
 class Worker:
@@ -29,6 +31,7 @@ class Worker:
     http: Http
     name: str
     _engine: "AsyncEngine | None" = None
+    _walks: "WalkServer | None" = None
 
     @classmethod
     async def open(cls, settings: Settings) -> "Worker":
@@ -38,7 +41,18 @@ class Worker:
 
     async def close(self) -> None:
         await self.http.close()
+        if self._walks:
+            await self._walks.close()
         await self.connection.close()
+
+    @property
+    def walks(self) -> "WalkServer":
+        """The process that reads indexes, which starts when the first one is to be read."""
+        if self._walks is None:
+            from worker.child import WalkServer  # noqa: PLC0415 - an unchanged run does without it
+
+            self._walks = WalkServer()
+        return self._walks
 
     @asynccontextmanager
     async def transaction(self) -> "AsyncGenerator[CoreConnection]":

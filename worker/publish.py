@@ -1,86 +1,208 @@
-"""From a received listing to published rows."""
+"""From a received listing to published rows.
 
-from collections.abc import AsyncIterator
+One transaction publishes a listing, so no reader sees half of it. A big first listing takes two: the newest versions, then the rest.
+"""
+
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
-from catalog import store, tick
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from catalog import holding, staging, store, tick
 from catalog.errors import RemovalsHeld
+from catalog.holding import Held
 from catalog.jobs import SyncRepository
 from catalog.report import Note, Report
+from catalog.store import Applied, Publication
 from catalog.tick import Stored
-from worker.child import Restart, walk
+from worker.breaker import Age, accident, held_because
+from worker.child import Part, Question, Restart, Rows
+from worker.entries import timestamp
+from worker.frames import End, Known, Request
 from worker.process import Worker, timed
 from worker.sources.helm import Listing
-from worker.walk import End
+
+EARLY = 16_000_000  # bytes of a first index from which on its newest versions are published first: below, all of it takes under 2 s
 
 
 @dataclass(slots=True)
 class Reading:
-    """What a walk says besides rows."""
+    """What a walk says: rows as they come, then notes and end. `spool` takes all rows of a listing that is published twice."""
 
+    spool: BinaryIO | None = None
     notes: list[Note] = field(default_factory=list)
     end: End = field(default_factory=lambda: End(0, 0, [], 0))
 
-    async def rows(self, listing: Listing, known: dict[str, bytes]) -> AsyncIterator[bytes]:
+    async def lines(self, parts: AsyncIterator[Part]) -> AsyncIterator[bytes]:
         """COPY lines; an empty piece voids those before it."""
-        async for part in walk(listing.body, known):
+        async for part in parts:
             match part:
-                case bytes():
-                    yield part
+                case Rows(lines, tail):
+                    if self.spool:
+                        self.spool.write(lines)
+                    if not tail:
+                        yield lines
                 case Restart():
+                    if self.spool:
+                        self.spool.truncate(self.spool.seek(0))
                     yield b""
                 case End():
                     self.end = part
+                case Question():
+                    raise AssertionError("a walk asks before it has rows")
                 case notes:
                     self.notes = notes
 
+    async def spooled(self) -> AsyncIterator[bytes]:
+        """All lines again."""
+        assert self.spool
+        self.spool.seek(0)
+        while piece := self.spool.read(1 << 20):
+            yield piece
+
+
+@dataclass(frozen=True, slots=True)
+class Publishing:
+    """One listing on its way: what asked for it, what stood before, what came."""
+
+    worker: Worker
+    job: SyncRepository
+    stored: Stored
+    run: int
+    listing: Listing
+    report: Report
+
+    def what(self, end: End, *, held: bool = False, early: bool = False) -> Publication:
+        gone = [] if held else end.gone
+        files = self.job.repository.options.get("files", "all")
+        return Publication(self.stored.id, self.job.key, self.run, gone, files, held, early)
+
+    def applied(self, end: End | None = None) -> Applied:
+        """What the next request goes by; `end` is None when the same bytes came."""
+        return Applied(
+            fingerprint=self.job.fingerprint,
+            filter="",
+            files=self.job.repository.options.get("files", "all"),
+            etag=self.listing.etag,
+            last_modified=self.listing.last_modified,
+            sha256=self.listing.sha256,
+            charts=self.report.charts or 0,
+            versions=self.report.versions or 0,
+            generated=timestamp(end.generated) if end else self.stored.generated,
+            newest_created=timestamp(end.newest_created) if end else self.stored.newest_created,
+        )
+
 
 async def publish(worker: Worker, job: SyncRepository, stored: Stored, run: int, listing: Listing, report: Report) -> None:
-    """Read the listing and publish it, all in one transaction with the run's own record."""
-    reading = Reading()
+    """Read the listing and publish it with the run's own record. Raises RemovalsHeld after its additions were published."""
+    this = Publishing(worker, job, stored, run, listing, report)
     async with worker.connection.transaction():
         await tick.set_phase(worker.connection, run, f"reading an index of {listing.size:,} bytes")
     async with worker.transaction() as connection:
-        known = await store.known_rollups(connection, stored.id)
-        async with timed(report, "read"):
-            await store.stage(connection, reading.rows(listing, known))
-        report.notes, report.notes_total = reading.notes, reading.end.notes_total
-        if known and not reading.end.charts:
-            raise RemovalsHeld(f"the listing is empty: the {len(known):,} charts known before are kept")
-        async with timed(report, "publish"):
-            await store.lock_repository(connection, stored.id)
-            await store.update_specification(connection, stored.id, job.repository.type, job.repository.url)
-            counts = await store.publish(connection, publication(job, stored, run, listing, reading.end))
-        _conclude(report, reading.end, counts)
-        await tick.finish_run(worker.connection, run, report)
+        known = {name: Known(*hashes) for name, hashes in (await staging.known_charts(connection, stored.id)).items()}
+    early = not known and listing.size > EARLY
+    with ExitStack() as files:
+        reading = Reading(files.enter_context(tempfile.TemporaryFile(prefix="chartfleet-rows-")) if early else None)
+        async with worker.transaction() as connection:
+            await _read(this, connection, reading, Request(known, early))
+            held = await _publish_staged(this, connection, reading.end, early=early)
+        if early:
+            async with worker.transaction() as connection:
+                await staging.stage(connection, reading.spooled())
+                await _publish_staged(this, connection, reading.end, early=False)
+    if held:
+        raise RemovalsHeld(held)
+
+
+async def _read(this: Publishing, connection: AsyncConnection, reading: Reading, request: Request) -> None:
+    async with timed(this.report, "read"), this.worker.walks.child(this.listing.body) as child:
+        parts = child.parts(request)
+        if isinstance(first := await anext(parts), Question):  # before COPY begins, for it shares the connection
+            child.answer(await staging.pieces_of(connection, this.stored.id, first.charts))
+            first = await anext(parts)
+        await staging.stage(connection, reading.lines(_after(first, parts)))
+    this.report.notes, this.report.notes_total = reading.notes, reading.end.notes_total
+
+
+async def _after(first: Part, parts: AsyncIterator[Part]) -> AsyncIterator[Part]:
+    yield first
+    async for part in parts:
+        yield part
+
+
+async def _publish_staged(this: Publishing, connection: AsyncConnection, end: End, *, early: bool) -> str | None:
+    """Publish what is staged; what to say when its removals are held."""
+    async with timed(this.report, "publish"):
+        await store.lock_repository(connection, this.stored.id)
+        await store.update_specification(connection, this.stored.id, this.job.repository.type, this.job.repository.url)
+        changes = await staging.find_changes(connection, this.stored.id, end.gone)
+        held = await _judge(this, connection, end, changes)
+        what = this.what(end, held=held is not None, early=early)
+        await store.publish(connection, what)
+        this.report.charts, this.report.versions = await store.visible(connection, this.stored.id)
+        if early or held:
+            await store.record_counts(connection, this.stored.id, this.report.charts, this.report.versions)
+        else:
+            await holding.let_go(connection, this.stored.id)
+            grace = this.worker.settings.grace if changes.get("removed") else None
+            await store.record_listing(connection, this.stored.id, this.applied(end), grace)
+        await store.record_history(connection, what)
+    _count(this.report, changes)
+    if not early and held is None:
+        await _purge_if_due(this.worker, connection, this.stored)
+        await tick.finish_run(this.worker.connection, this.run, this.report)
+    return held
+
+
+async def _judge(this: Publishing, connection: AsyncConnection, end: End, changes: dict[str, int]) -> str | None:
+    """Whether the listing is held now; then its additions are all that is left of the changes, and its words are returned."""
+    if not changes.keys() & {"removed", "changed"} and end.versions:
+        return None
+    before = await store.listed_versions(connection, this.stored.id)
+    age, applied = Age(timestamp(end.generated), timestamp(end.newest_created)), Age(this.stored.generated, this.stored.newest_created)
+    reason = accident(changes, before, end.versions, age, applied)
+    last = await tick.held_before(this.worker.connection, this.stored.id) if this.stored.is_held else None
+    content = bytes.fromhex(end.content)
+    if reason is None or (last and last.ripe and last.content == content):
+        return None
+    listing, removals = this.listing, changes.pop("removed", 0)
+    changes.pop("changed", 0)
+    await staging.keep_additions_only(connection)
+    held = Held(listing.etag, listing.last_modified, listing.sha256, content, reason, removals, end.versions)
+    reads = await holding.hold(connection, this.stored.id, this.job.key.namespace, held)
+    return held_because(reason, removals, before, reads)
 
 
 async def keep(worker: Worker, job: SyncRepository, stored: Stored, run: int, listing: Listing, report: Report) -> None:
     """The same bytes came: nothing is read; new validators are kept, so that next time nothing comes at all."""
     report.charts, report.versions = stored.charts, stored.versions
+    this = Publishing(worker, job, stored, run, listing, report)
     async with worker.transaction() as connection:
-        if (listing.etag, listing.last_modified) != (stored.etag, stored.last_modified):
-            await store.lock_repository(connection, stored.id)
-            await store.record_listing(connection, publication(job, stored, run, listing, End(stored.charts, stored.versions, [], 0)))
+        if stored.is_held:
+            await holding.let_go(connection, stored.id)
+        if (stored.etag, stored.last_modified) != (listing.etag, listing.last_modified):
+            await store.record_listing(connection, stored.id, this.applied(), None)
+        await _purge_if_due(worker, connection, stored)
         await tick.finish_run(worker.connection, run, report)
 
 
-def publication(job: SyncRepository, stored: Stored, run: int, listing: Listing, end: End) -> store.Publication:
-    return store.Publication(
-        repository=stored.id,
-        key=job.key,
-        run=run,
-        fingerprint=job.fingerprint,
-        etag=listing.etag,
-        last_modified=listing.last_modified,
-        sha256=listing.sha256,
-        charts=end.charts,
-        versions=end.versions,
-        gone=end.gone,
-    )
+async def purge(worker: Worker, stored: Stored, run: int, report: Report) -> None:
+    """Nothing changed upstream, but days of grace are over here."""
+    async with worker.transaction() as connection:
+        await _purge_if_due(worker, connection, stored)
+        await tick.finish_run(worker.connection, run, report)
 
 
-def _conclude(report: Report, end: End, counts: store.Counts) -> None:
-    report.charts, report.versions = end.charts, end.versions
-    report.added, report.changed, report.removed = counts.added, counts.changed, counts.removed
-    report.result = "changed" if counts.added or counts.changed or counts.removed else "unchanged"
+async def _purge_if_due(worker: Worker, connection: AsyncConnection, stored: Stored) -> None:
+    if stored.purge_due:
+        await store.purge(connection, stored.id, worker.settings.grace)
+
+
+def _count(report: Report, changes: Mapping[str, int]) -> None:
+    report.added += changes.get("added", 0) + changes.get("reappeared", 0)
+    report.changed += changes.get("changed", 0)
+    report.removed += changes.get("removed", 0)
+    report.result = "changed" if report.added or report.changed or report.removed else "unchanged"

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,6 +22,7 @@ class Settings:
     ca_file              CHARTFLEET_CA_FILE: PEM certificates to trust besides the system's
     termination_log      CHARTFLEET_TERMINATION_LOG: where the run's JSON goes when the file exists
     index_bytes          CHARTFLEET_MAX_INDEX_BYTES
+    grace                CHARTFLEET_GRACE_DAYS: how long withdrawn versions keep their rows
     timeout              CHARTFLEET_TIMEOUT: seconds that a remote may be silent
     user_agent           chartfleet/VERSION, with Kubeapps' --user-agent-comment
     """
@@ -33,6 +35,7 @@ class Settings:
     ca_file: Path | None = None
     termination_log: Path = Path("/dev/termination-log")
     index_bytes: int = 256 * 1024 * 1024
+    grace: timedelta = timedelta(days=7)
     timeout: float = 30.0
     user_agent: str = "chartfleet"
 
@@ -52,6 +55,7 @@ class Settings:
             ca_file=_path(ca),
             termination_log=Path(env.get("CHARTFLEET_TERMINATION_LOG") or cls.termination_log),
             index_bytes=_number(env, "CHARTFLEET_MAX_INDEX_BYTES", cls.index_bytes),
+            grace=timedelta(days=_number(env, "CHARTFLEET_GRACE_DAYS", cls.grace.days)),
             timeout=float(_number(env, "CHARTFLEET_TIMEOUT", int(cls.timeout))),
             user_agent=f"{cls.user_agent} ({comment})" if comment else cls.user_agent,
         )

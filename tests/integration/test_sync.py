@@ -87,7 +87,7 @@ async def test_a_digest_changed_under_the_same_version_is_in_the_ledger_with_the
     await syncer.sync(index(TWO))
     await syncer.sync(index({**TWO, "b": [{"version": "0.1.0", "digest": "new"}]}))
     assert syncer.database.rows("select change, version, replaced ->> 'digest' from chartfleet.ledger order by seq desc limit 1") == [
-        ("changed", "0.1.0", "d3")
+        ("digest-changed", "0.1.0", "d3")
     ]
 
 
@@ -175,14 +175,28 @@ async def test_the_walks_process_may_die_without_harm(syncer: Syncer) -> None:
     assert (await syncer.sync(index(TWO))).state == "done"
 
 
+async def test_the_walks_fork_server_may_die_and_the_next_sync_has_a_new_one(syncer: Syncer) -> None:
+    syncer.repo.index = index({"a": [{"version": f"1.0.{n}", "description": "x" * 200} for n in range(20_000)]})
+    job = asyncio.create_task(syncer.sync())
+    walk = await child_of(syncer)
+    os.kill(int(Path(f"/proc/{walk}/stat").read_text().split()[3]), signal.SIGKILL)
+    outcome = await job
+    assert outcome.error
+    assert (outcome.error.reason, outcome.error.transient) == ("ReaderLost", True)
+    assert (await syncer.sync(index(TWO))).state == "done"
+
+
 async def child_of(syncer: Syncer) -> int:
-    """The walk's pid, once it runs."""
+    """The pid of the walk, once it runs: a child of the fork server."""
     while True:
-        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-        for pid in children:
-            if b"worker.walk" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                return int(pid)
+        for server in children(os.getpid()):
+            if b"worker.walk_server" in Path(f"/proc/{server}/cmdline").read_bytes() and (walks := children(server)):
+                return walks[0]
         await asyncio.sleep(0.001)
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 async def test_a_second_sync_of_the_same_repository_leaves_quietly(syncer: Syncer) -> None:

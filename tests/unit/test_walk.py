@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,34 +12,52 @@ import pytest
 from catalog.report import Note
 from tests.conftest import ROOT, SHARED
 from tests.fakes.helm_repo import as_json, index
-from worker.walk import END, FAILURE, NOTES, RESTART, ROWS, End, Failure, walk
+from worker.frames import END, FAILURE, NOTES, RESTART, ROWS, End, Failure, Known, Request
+from worker.walk import Talk, walk
 
 ODD = SHARED / "data" / "odd"
 INDEXES = ROOT / "tests/data/indexes"
 
 
 class Result:
-    """The frames of a walk, decoded."""
+    """The frames of a walk, decoded. `rows`: the versions' lines; `lines`: the charts' own."""
 
-    def __init__(self, data: bytes, known: dict[str, bytes] | None = None, path: Path | None = None) -> None:
+    def __init__(
+        self, data: bytes, known: dict[str, Known] | None = None, path: Path | None = None, stored: "Result | None" = None
+    ) -> None:
         frames: list[tuple[bytes, bytes]] = []
+        self.asked: list[str] = []
+        if stored:
+            known = {line[0]: Known(raw(line[11]) or b"", raw(line[13])) for line in stored.lines}
+        pieces = {line[0]: raw(line[14]) for line in stored.lines} if stored else {}
+
+        def ask(names: Sequence[str]) -> dict[str, bytes]:
+            self.asked.extend(names)
+            return {name: found for name in names if (found := pieces.get(name))}
+
         with path.open("rb") if path else tempfile.TemporaryFile() as file:
             if not path:
                 file.write(data)
                 file.seek(0)
-            walk(file, known or {}, lambda kind, payload: frames.append((kind, payload)))
-        for place, (kind, _) in enumerate(frames):
+            walk(file, Request(known or {}), Talk(lambda kind, payload: frames.append((kind, payload)), ask))
+        self.restarts = sum(kind == RESTART for kind, _ in frames)
+        for place, (kind, _) in reversed(list(enumerate(frames))):
             if kind == RESTART:
                 frames = frames[place + 1 :]
                 break
-        lines = b"".join(payload for kind, payload in frames if kind == ROWS).decode().splitlines()
-        self.rows = [line.split("\t") for line in lines]
-        self.versions = [(row[0], row[3]) for row in self.rows]
-        self.rollups = {row[0]: bytes.fromhex(row[1].removeprefix("\\\\x")) for row in self.rows}
+        lines = [line.split("\t") for line in b"".join(payload for kind, payload in frames if kind == ROWS).decode().split("\n")[:-1]]
+        self.rows = [line for line in lines if line[1] != "\\N"]
+        self.lines = [line for line in lines if line[1] == "\\N"]
+        self.versions = [(row[0], row[1]) for row in self.rows]
+        self.known = {line[0]: Known(raw(line[11]) or b"") for line in self.lines}
         self.notes = [note for kind, payload in frames if kind == NOTES for note in msgspec.json.decode(payload, type=list[Note])]
         self.reasons = Counter(note.reason for note in self.notes)
         self.end = next((msgspec.json.decode(payload, type=End) for kind, payload in frames if kind == END), None)
         self.failure = next((msgspec.json.decode(payload, type=Failure) for kind, payload in frames if kind == FAILURE), None)
+
+
+def raw(field: str) -> bytes | None:
+    return None if field == "\\N" else bytes.fromhex(field.removeprefix("\\\\x"))
 
 
 # charts, versions, notes by reason; or the error and a word of its message
@@ -49,7 +68,7 @@ ODD_FILES: dict[str, tuple[int, int, dict[str, int]] | tuple[str, str]] = {
     "brigade-unquoted-timestamps-index.yaml": (6, 56, {}),
     "charts-syncer-index-relative.yaml": (3, 16, {}),
     "charts-syncer-index.yaml": (3, 16, {}),
-    "curity-duplicate-top-keys-index.yaml": (1, 67, {"DuplicateChart": 1}),
+    "curity-duplicate-top-keys-index.yaml": (1, 67, {"DuplicateChart": 1, "DuplicateKey": 2}),
     "flux-chartmuseum-index.json": (4, 5, {"NoUrl": 1}),
     "flux-chartmuseum-index.yaml": (4, 5, {"NoUrl": 1}),
     "gzip-file-index.yaml.gz": ("SourceMalformed", "control characters"),
@@ -155,7 +174,7 @@ def test_null_entries_texts_and_lists_in_a_charts_list_are_notes() -> None:
 def test_a_nul_is_left_out_and_said() -> None:
     result = Result(b'entries:\n  a:\n  - version: 1.0.0\n    urls: [x]\n    description: "a\\0b"\n  "b\\0": [{version: 1.0.0}]\n')
     assert result.versions == [("a", "1.0.0")]
-    assert json.loads(result.rows[0][-1])["description"] == "ab"
+    assert json.loads(result.rows[0][10])["description"] == "ab"
     assert dict(result.reasons) == {"NulCharacter": 1, "OddName": 1}
 
 
@@ -164,20 +183,20 @@ def test_of_a_duplicate_version_the_newest_created_is_kept_whatever_their_order(
     new = {"version": "1.0.0", "created": "2021-01-01T00:00:00Z", "digest": "new"}
     for pair in ([old, new], [new, old]):
         result = Result(index({"a": pair}))
-        assert [row[7] for row in result.rows] == ["new"]
+        assert [row[6] for row in result.rows] == ["new"]
         assert result.reasons["DuplicateVersion"] == 1
 
 
 def test_scalars_stay_the_text_that_was_written() -> None:
     result = Result(b"entries:\n  a:\n  - version: 1.10\n    appVersion: 0777\n    digest: 12e45678\n    x: [1.10, yes, 2020-01-01, ~]\n")
-    assert result.rows[0][3] == "1.10"
-    assert (result.rows[0][6], result.rows[0][7]) == ("0777", "12e45678")
-    assert json.loads(result.rows[0][-1])["x"] == ["1.10", "yes", "2020-01-01", None]
+    assert result.rows[0][1] == "1.10"
+    assert (result.rows[0][5], result.rows[0][6]) == ("0777", "12e45678")
+    assert json.loads(result.rows[0][10])["x"] == ["1.10", "yes", "2020-01-01", None]
 
 
 @pytest.mark.parametrize(("text", "flag"), [("true", "t"), ("yes", "t"), ("on", "t"), ("false", "f"), ("", "f"), ("no", "f")])
 def test_deprecated_is_read_as_helm_reads_it(text: str, flag: str) -> None:
-    assert Result(b"entries:\n  a:\n  - version: 1.0.0\n    deprecated: %s\n" % text.encode()).rows[0][9] == flag
+    assert Result(b"entries:\n  a:\n  - version: 1.0.0\n    deprecated: %s\n" % text.encode()).rows[0][8] == flag
 
 
 def test_json_and_yaml_of_the_same_index_give_the_same_rows() -> None:
@@ -187,10 +206,11 @@ def test_json_and_yaml_of_the_same_index_give_the_same_rows() -> None:
 
 def test_an_equal_rollup_gives_no_rows_and_created_does_not_count() -> None:
     before = index({"a": [{"version": "1.0.0"}], "b": [{"version": "1.0.0"}]})
-    known = Result(before).rollups
+    known = Result(before).known
     again = Result(before.replace(b"2024-01-02", b"2025-05-05"), known)
     assert again.rows == []
-    assert again.end == End(2, 2, [], 0)
+    assert again.end
+    assert (again.end.charts, again.end.versions, again.end.gone) == (2, 2, [])
     changed = Result(index({"a": [{"version": "1.0.0", "digest": "sha256:1"}]}), known)
     assert changed.versions == [("a", "1.0.0")]
     assert changed.end
@@ -199,28 +219,28 @@ def test_an_equal_rollup_gives_no_rows_and_created_does_not_count() -> None:
 
 def test_the_order_of_an_index_does_not_matter() -> None:
     one, two = {"version": "1.0.0"}, {"version": "1.10.0"}
-    assert Result(index({"a": [one, two]})).rollups == Result(index({"a": [two, one]})).rollups
-    assert [row[3] for row in Result(index({"a": [one, two]})).rows] == ["1.10.0", "1.0.0"]
+    assert Result(index({"a": [one, two]})).known == Result(index({"a": [two, one]})).known
+    assert [row[1] for row in Result(index({"a": [one, two]})).rows] == ["1.10.0", "1.0.0"]
     assert [row[2] for row in Result(index({"a": [one, two]})).rows] == ["t", "f"]
 
 
 def test_merge_keys_and_anchors_are_understood() -> None:
     data = b"base: &base {description: shared, home: h}\nentries:\n  a:\n  - <<: *base\n    version: 1.0.0\n    home: own\n"
-    metadata = json.loads(Result(data).rows[0][-1])
+    metadata = json.loads(Result(data).rows[0][10])
     assert (metadata["description"], metadata["home"]) == ("shared", "own")
 
 
 def test_copy_text_is_escaped() -> None:
     nasty = 'tab\t back\\slash "quote" new\nline {brace},'
     [row] = Result(index({"a": [{"version": "1.0.0", "appVersion": nasty, "urls": [nasty], "description": nasty}]})).rows
-    assert len(row) == 12
-    assert row[6] == 'tab\\t back\\\\slash "quote" new\\nline {brace},'
+    assert len(row) == 16
+    assert row[5] == 'tab\\t back\\\\slash "quote" new\\nline {brace},'
 
 
 @pytest.mark.parametrize("name", ["whole", "entries"])
 def test_an_index_of_our_own_gives_its_golden_rows(name: str) -> None:
     rows = Result(b"", path=INDEXES / f"{name}.yaml").rows
-    read = sorted([row[0], row[3], text(row[6]), "newest" if row[2] == "t" else "older", text(row[8])] for row in rows)
+    read = sorted([row[0], row[1], text(row[5]), "newest" if row[2] == "t" else "older", text(row[7])] for row in rows)
     assert read == json.loads((INDEXES / f"{name}.json").read_text())
 
 

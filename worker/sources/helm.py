@@ -7,7 +7,6 @@ from typing import BinaryIO
 from urllib.parse import urlsplit, urlunsplit
 
 from catalog.errors import InvalidRepository, SourceUnavailable
-from catalog.tick import Stored
 from worker.http import Answer, Remote
 from worker.settings import Settings
 
@@ -28,20 +27,26 @@ class Listing:
         self.body.close()
 
 
-async def open_listing(remote: Remote, settings: Settings, stored: Stored | None) -> Listing | None:
-    """One conditional GET, spooled; None when the server says that `stored` is current. Raises SourceError or LimitExceeded."""
-    asked = conditions(stored)
+@dataclass(frozen=True, slots=True)
+class Validators:
+    """What a server said of a listing that we have read."""
+
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+async def open_listing(remote: Remote, settings: Settings, read_before: Validators | None) -> Listing | None:
+    """One conditional GET, spooled; None when the server says that nothing changed. Raises SourceError or LimitExceeded."""
+    asked = conditions(read_before or Validators())
     async with remote.get(index_url(remote.repository.url), asked) as answer:
         if answer.not_modified and not asked:
             raise SourceUnavailable("the server says that nothing changed, though it was not asked")
         return None if answer.not_modified else await _spool(answer, settings.index_bytes)
 
 
-def conditions(stored: Stored | None) -> dict[str, str]:
+def conditions(read_before: Validators) -> dict[str, str]:
     """The headers of a conditional request (RFC 9110, 13.1)."""
-    if stored is None:
-        return {}
-    headers = {"If-None-Match": stored.etag, "If-Modified-Since": stored.last_modified}
+    headers = {"If-None-Match": read_before.etag, "If-Modified-Since": read_before.last_modified}
     return {name: value for name, value in headers.items() if value}
 
 
