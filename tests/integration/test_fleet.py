@@ -101,12 +101,12 @@ def fleet(database: Database, valkey: str, tmp_path: Path) -> Iterator[Fleet]:
 
 
 def walk_of(fleet: Fleet) -> int:
-    """The walk's pid below this fleet's worker, once it runs."""
+    """The walk's pid, once it runs: below a fork server, below a pool process, below this fleet's worker."""
 
     def found() -> int | None:
-        for pid in processes("worker.walk"):
+        for pid in processes("worker.walk_server"):
             try:
-                if parent(parent(pid)) == fleet.running["worker"].pid:
+                if parent(parent(parent(pid))) == fleet.running["worker"].pid:
                     return pid
             except OSError:
                 continue
@@ -146,7 +146,7 @@ def test_a_killed_pool_process_loses_no_run(fleet: Fleet, repo: HelmRepo) -> Non
     repo.index = index(LARGE)
     fleet.write(repo.url)
     fleet.start_all()
-    os.kill(parent(walk_of(fleet)), signal.SIGKILL)
+    os.kill(parent(parent(walk_of(fleet))), signal.SIGKILL)
     until("the run again, to its end", fleet.done)
     assert fleet.database.rows("select attempt > 1, versions from chartfleet.sync_runs where job = 'sync'") == [(True, 12_000)]
 

@@ -309,8 +309,8 @@ async def test_without_a_digest_a_changed_entry_has_its_archive_read_again(synce
     await syncer.sync(index({"a": [{"version": "1.0.0"}]}))
     await syncer.files()
     syncer.repo.archives = {"a-1.0.0.tgz": archive("a", README__md="new")}
-    await syncer.sync(index({"a": [{"version": "1.0.0", "description": "changed"}]}))
-    await syncer.files()
+    assert (await syncer.sync(index({"a": [{"version": "1.0.0", "description": "changed"}]}))).report.changed == 1
+    assert (await syncer.files()).report.added == 1
     assert texts_named(syncer) == [(b"new",)]
 
 
