@@ -35,6 +35,7 @@ IMPURE_FILES = {
 }
 IMPURE_FUNCTIONS = {
     **dict.fromkeys((f"worker/walk_server.py: {name}" for name in ("serve", "child", "main")), "the fork server's own: they may die"),
+    "worker/icons.py: main": "the same",
     "catalog/telemetry.py: set_up_logging": "wiring: each __main__ calls it first",
     **dict.fromkeys((f"controller/directory.py: {name}" for name in ("stamps_of", "texts_of", "manifests_in")), "run in a thread"),
 }
@@ -52,6 +53,7 @@ NO_EFFECTS = {
     "func.now": "SQL that is built, not run",
     "datetime.time": "a type",
     "tarfile.open": "of bytes in memory",
+    "Image.open": "the same",
 }
 
 # Third parties and the files that may import them.

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from catalog import contents, store, tick
+from catalog import contents, icons, store, tick
 from catalog.database import SYNC_LOCK, advisory_lock
 from catalog.errors import StoreUnavailable
 from catalog.jobs import CleanUpRepository
@@ -39,5 +39,6 @@ async def _delete(worker: Worker, job: CleanUpRepository, run: int, report: Repo
         deleted = await store.delete_repository(connection, job.key, job.incarnation)
         if deleted:
             await contents.sweep_contents(connection)
+            await icons.sweep_icons(connection)
         report.result = "changed" if deleted else "unchanged"
         await tick.finish_run(worker.connection, run, report)
