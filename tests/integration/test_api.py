@@ -345,6 +345,7 @@ async def test_the_openapi_document_tells_the_truth(client: httpx2.AsyncClient, 
     SyncRequested.model_validate_json(response.text, extra="forbid")
     others = {
         "/api/v1/repositories/{namespace}/{name}/sync",
+        "/api/v1/charts/{namespace}/{repository}/{chart}/icon",
         "/api/v1/charts/{namespace}/{repository}/{chart}/versions/{version}/{file}",
         "/metrics",
     }

@@ -12,14 +12,19 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from time import monotonic
 
+import httpx2
 import pytest
 from PIL import Image
 
+from api.app import create_app
+from api.errors import ErrorBody
+from api.settings import Settings
 from catalog import icons, tick
 from catalog.engine import pooled_engine
 from catalog.errors import LimitExceeded, SourceMalformed
 from catalog.report import Report
 from catalog.search import ChartKey, seeing
+from tests.conftest import Database
 from tests.fakes.helm_repo import index
 from tests.fakes.icon_host import IconHost, serving_icons
 from tests.integration.conftest import KEY, Syncer
@@ -320,7 +325,44 @@ async def test_decoding_ends_with_its_child(decoder: Decoder) -> None:
     assert child.returncode == -signal.SIGKILL
 
 
-# Tenants --------------------------------------------------------------------------------------------------------------
+# The API --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def client(database: Database) -> AsyncIterator[httpx2.AsyncClient]:
+    app = create_app(Settings(database_url=database.reader))  # pyright: ignore[reportArgumentType]
+    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+    async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url="http://chartfleet") as client:
+        yield client
+
+
+async def test_the_api_serves_what_was_stored_and_how_it_may_be_used(catalogue: Icons, host: IconHost, client: httpx2.AsyncClient) -> None:
+    host.icons = {"/i.png": picture(), "/i.svg": SVG}
+    await catalogue.fetch(listing(png=f"{host.url}/i.png", svg=f"{host.url}/i.svg"))
+    for chart, content_type in (("png", "image/png"), ("svg", "image/svg+xml")):
+        response = await client.get(f"/api/v1/charts/default/demo/{chart}/icon")
+        assert (response.status_code, response.headers["content-type"]) == (200, content_type)
+        assert response.content in catalogue.stored()
+        assert response.headers["content-security-policy"] == "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["cache-control"] == "private, max-age=3600"
+        again = await client.get(response.request.url, headers={"if-none-match": response.headers["etag"]})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", response.headers["etag"])
+
+
+async def test_the_api_says_why_there_is_no_icon(catalogue: Icons, host: IconHost, client: httpx2.AsyncClient) -> None:
+    async def said(chart: str) -> tuple[str, str]:
+        response = await client.get(f"/api/v1/charts/default/demo/{chart}/icon")
+        assert response.status_code == 404
+        error = ErrorBody.model_validate_json(response.text, extra="forbid").error
+        return error.reason, error.message
+
+    await catalogue.syncer.sync(listing(waits=f"{host.url}/i.png", none=""))
+    assert await said("waits") == ("NotFetched", "icon of default/demo/waits is not fetched yet: it waits to be read")
+    assert await said("none") == ("NotFound", "no icon of default/demo/none: the chart names none")
+    assert (await said("unknown"))[0] == "NotFound"
+    await catalogue.fetch()
+    assert "the last attempt failed: SourceRefused: " in (await said("waits"))[1]
 
 
 async def test_another_tenants_icon_is_not_reachable(catalogue: Icons, host: IconHost) -> None:
