@@ -13,7 +13,7 @@ from api.models import Repository
 from api.params import cursor_text, position_of, tsquery_text
 from api.repositories import repository_of
 from api.store import Connection
-from catalog import search
+from catalog import icons, search
 from catalog.paging import Slice
 from catalog.search import ChartPosition, ChartQuery
 
@@ -41,6 +41,7 @@ async def page(
     shown = {
         "query": {"q": q, "namespace": namespace, "repository": repository, "cursor": cursor},
         "charts": charts,
+        "icons": await icons.charts_with_icons(connection, [chart["id"] for chart in charts.rows]),
         "next": cursor_text(charts.next),
         "repositories": [repository_of(row) for row in repositories.rows],
         "problems": await search.problems(connection),

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import os
+import re
 import resource
 import signal
 import struct
@@ -363,6 +364,18 @@ async def test_the_api_says_why_there_is_no_icon(catalogue: Icons, host: IconHos
     assert (await said("unknown"))[0] == "NotFound"
     await catalogue.fetch()
     assert "the last attempt failed: SourceRefused: " in (await said("waits"))[1]
+
+
+async def test_the_page_shows_an_icon_that_is_here_and_an_initial_for_one_that_is_not(
+    catalogue: Icons, host: IconHost, client: httpx2.AsyncClient
+) -> None:
+    host.icons["/i.png"] = picture()
+    await catalogue.fetch(
+        index({"team/app": [{"version": "1", "icon": f"{host.url}/i.png"}], "zebra": [{"version": "1", "icon": "no.png"}]})
+    )
+    [image] = re.findall(r'<img class="icon" src="([^"]*)"[^>]* loading="lazy">', (page := await client.get("/")).text)
+    assert (await client.get(image)).headers["content-type"] == "image/png"
+    assert re.findall(r'<span class="avatar[^>]*>(.)</span>', page.text) == ["Z"]
 
 
 async def test_another_tenants_icon_is_not_reachable(catalogue: Icons, host: IconHost) -> None:
