@@ -41,17 +41,19 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One listed version. `content`: JSON of its fields, sorted, without `created`; `fingerprint`: 16 bytes over it."""
+    """One listed version. `metadata`: JSON of the fields that have no column, sorted; `fingerprint`: 16 bytes over all but `created`;
+    `nul`: a NUL character stands somewhere in it, which PostgreSQL stores nowhere."""
 
     version: str
     order: bytes
     created: str | None
-    content: bytes
+    app_version: str | None
+    digest: str | None
+    urls: Sequence[str]
+    deprecated: bool
+    metadata: bytes
     fingerprint: bytes
-
-    def fields(self) -> dict[str, Any]:
-        """The content again; decoded only for what is written."""
-        return without_nul(orjson.loads(self.content)) if NUL in self.content else orjson.loads(self.content)
+    nul: bool
 
 
 class BadEntry(Exception):
@@ -101,11 +103,25 @@ def read_entry(raw: Any) -> Entry:
         order = order_key(version)
     except ValueError as error:
         raise BadEntry("OddVersion", str(error), version.replace("\0", "␀")) from None
+    urls = raw.get("urls")
+    columns = version, raw.get("appVersion"), raw.get("digest"), urls
     try:
-        content = orjson.dumps({key: value for key, value in raw.items() if key != "created"}, option=orjson.OPT_SORT_KEYS)
+        metadata = orjson.dumps({key: value for key, value in raw.items() if key not in COLUMNS}, option=orjson.OPT_SORT_KEYS)
+        whole = metadata + orjson.dumps(columns)
     except (orjson.JSONEncodeError, RecursionError) as error:
         raise BadEntry("BadContent", f"an entry cannot be written down: {error}", version) from None
-    return Entry(version, order, _text(raw.get("created")), content, blake2b(content, digest_size=16).digest())
+    return Entry(
+        version,
+        order,
+        _text(raw.get("created")),
+        _text(columns[1]),
+        _text(columns[2]),
+        [url for url in (urls if isinstance(urls, list) else [urls]) if isinstance(url, str) and url],
+        is_true(raw.get("deprecated")),
+        metadata,
+        blake2b(whole, digest_size=16).digest(),
+        NUL in whole,
+    )
 
 
 def rollup(fingerprints: Iterable[bytes]) -> bytes:
@@ -149,6 +165,14 @@ def timestamp(text: str | None) -> datetime | None:
     return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
 
+def copied_time(text: str | None) -> bytes:
+    """A time for COPY: as it is written where PostgreSQL reads that alike, else in UTC."""
+    time = timestamp(text)
+    if time is None or text is None:
+        return b"\\N"
+    return text.encode() if text.endswith("Z") and STAMP(text) else time.isoformat().encode()
+
+
 def without_nul(value: Any) -> Any:
     """A copy in which no text has a NUL."""
     match value:
@@ -174,16 +198,15 @@ def _unknown_fields(name: str, unknown: Counter[str]) -> Iterable[Note]:
 
 
 def _remarks(name: str, entry: Entry, item: Item) -> Iterable[Note]:
-    raw = item.value
     if item.repeated:
         keys = ", ".join(sorted({key[:80] for key in item.repeated})[:3]).replace("\0", "␀")
         yield Note(name, entry.version, "DuplicateKey", f"stands more than once in the entry, the last one counts: {keys}")
-    if not any(_texts(raw.get("urls"))):
+    if not entry.urls:
         yield Note(name, entry.version, "NoUrl", "no url: its files cannot be read")
-    if NUL in entry.content:
+    if entry.nul:
         yield Note(name, entry.version, "NulCharacter", "a NUL character was left out")
-    called = _text(raw.get("name"))
-    if called and called != name:
+    called = item.value.get("name")
+    if called and called != name and isinstance(called, str):
         yield Note(name, entry.version, "NameDiffers", f"the entry calls itself {called[:80]!r}; the index's key is what counts")
 
 
@@ -195,26 +218,20 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _texts(value: Any) -> Iterable[str]:
-    values = value if isinstance(value, list) else [value]
-    return (item for item in values if isinstance(item, str) and item)
-
-
 def _copy_row(name: str, entry: Entry, *, newest: bool) -> bytes:
-    content, created = entry.fields(), timestamp(entry.created)
-    metadata = {key: value for key, value in content.items() if key not in COLUMNS}
+    metadata = orjson.dumps(without_nul(orjson.loads(entry.metadata))) if entry.nul else entry.metadata
     fields = (
         _copied(name),
-        _copied(entry.version),
+        entry.version.encode(),
         b"t" if newest else b"f",
         _hexadecimal(entry.order),
         _hexadecimal(entry.fingerprint),
-        _copied(_text(content.get("appVersion"))),
-        _copied(_text(content.get("digest"))),
-        _copied(created and created.isoformat()),
-        b"t" if is_true(content.get("deprecated")) else b"f",
-        _array(_texts(content.get("urls"))),
-        orjson.dumps(metadata).replace(b"\\", b"\\\\"),
+        _copied(entry.app_version),
+        _copied(entry.digest),
+        copied_time(entry.created),
+        b"t" if entry.deprecated else b"f",
+        _array(entry.urls),
+        metadata.replace(b"\\", b"\\\\"),
     )
     return b"\t".join(fields) + REST_OF_ROW
 
@@ -235,4 +252,5 @@ def is_true(value: Any) -> bool:
 def _copied(text: str | None) -> bytes:
     if text is None:
         return b"\\N"
-    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r").encode()
+    escaped = text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+    return escaped.replace("\0", "").encode()

@@ -24,7 +24,7 @@ LONGEST_PIECE = 4 * 1024 * 1024
 KEY = re.compile(rb"  ([A-Za-z0-9][A-Za-z0-9._-]*):").fullmatch
 # Key, place and quoting of `created` are part of a piece; the time itself is not, for it is stamped anew where nothing else changes.
 CREATED = re.compile(rb'(?:\A|(?<=\n    ))created: (["\']?)(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d))\1(?=\n|\Z)').search
-# Characters that YAML treats as breaks or blanks where these cuts do not, and text further left than an entry's own.
+# Characters that YAML treats as breaks or blanks where these cuts do not; and text further left than an entry's own.
 ODD_TEXT = (b"\t", b"\r", b"\0", b"\xef\xbb\xbf", b"\xc2\x85", b"\xe2\x80\xa8", b"\xe2\x80\xa9")
 ODD_COLUMN = re.compile(rb"\n {0,2}[^ \n]").search
 STAND_IN = "zzend"
@@ -52,6 +52,7 @@ class Segments:
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
         self._read = read
+        self._suspect = False
         self.head = self.tail = b""
 
     def charts(self, *, checked: bool) -> Iterator[RawChart]:
@@ -65,7 +66,7 @@ class Segments:
             chart.hashes.append(hashed)
             chart.lines.append(line)
             chart.stamp, chart.end = max(chart.stamp, stamp), end
-            if checked and chart.plain and is_odd(piece):
+            if self._suspect and checked and is_odd(piece):
                 chart.plain = False
             line += piece.count(b"\n")
             if key:
@@ -108,7 +109,9 @@ class Segments:
     def _cut(self) -> Iterator[bytes]:
         rest = b""
         while block := self._read(BLOCK):
-            *parts, rest = (rest + block).split(MARK)
+            text = rest + block
+            self._suspect = is_odd(text)
+            *parts, rest = text.split(MARK)
             yield from parts
             if len(rest) > LONGEST_PIECE:
                 raise Unrecognised("a piece of more than 4 MiB")
@@ -137,14 +140,14 @@ def piece_hash(piece: bytes) -> tuple[bytes, bytes]:
     return blake2b(piece, digest_size=16).digest(), b""
 
 
-def is_odd(piece: bytes) -> bool:
-    """Whether a piece has text that YAML may see otherwise than these cuts."""
-    return any(text in piece for text in ODD_TEXT) or ODD_COLUMN(piece) is not None
+def is_odd(text: bytes) -> bool:
+    """Whether there are characters that YAML may see otherwise than these cuts."""
+    return any(odd in text for odd in ODD_TEXT)
 
 
 def parsed(piece: bytes) -> Item:
     """The entry of a piece, which has proven that it ends where it was cut. Raises Unrecognised."""
-    if is_odd(piece):
+    if is_odd(piece) or ODD_COLUMN(piece):
         raise Unrecognised("odd text")
     reader = YamlReader(b"entries:\n  x:" + MARK + piece + MARK + STAND_IN.encode() + b"\n")
     match _read(reader):
