@@ -4,6 +4,7 @@ CHARTFLEET_TEST_POSTGRES=/path/to/bin runs them on another PostgreSQL. A missing
 """
 
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -67,6 +68,15 @@ def until(what: str, probe: Callable[[], Seen], seconds: float = 60.0) -> Seen:
 def missing(part: str, remedy: str) -> None:
     """Skip for a part that this machine lacks; in CI that is a failure."""
     (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{part} is missing: {remedy}")
+
+
+@pytest.fixture(scope="session")
+def helm() -> str:
+    """The real helm: HELM=/path/to/helm, or the one on PATH."""
+    found = os.environ.get("HELM") or shutil.which("helm")
+    if not found:
+        missing("helm", "put it on PATH or set HELM=/path/to/helm; https://helm.sh/docs/intro/install/ says where it comes from")
+    return str(found)
 
 
 @pytest.fixture(scope="session")

@@ -3,16 +3,14 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from catalog import documents
-from tests.conftest import ROOT, missing
+from tests.conftest import ROOT
 
 CHART = ROOT / "charts" / "chartfleet"
 SECRETS = {"database": {"existingSecret": "addresses"}, "broker": {"existingSecret": "addresses"}}
@@ -21,15 +19,6 @@ REPOSITORY = {
     "namespace": "kubeapps",
     "spec": {"url": "https://charts.example", "type": "helm", "filterRule": {"jq": '.name == $var0 # "#"', "variables": {"$var0": "yes"}}},
 }
-
-
-@pytest.fixture(scope="module")
-def helm() -> str:
-    """The real helm: HELM=/path/to/helm, or the one on PATH."""
-    found = os.environ.get("HELM") or shutil.which("helm")
-    if not found:
-        missing("helm", "put it on PATH or set HELM=/path/to/helm; https://helm.sh/docs/intro/install/ says where it comes from")
-    return str(found)
 
 
 def run(helm: str, *words: str, values: dict[str, Any], directory: Path) -> subprocess.CompletedProcess[str]:
