@@ -1,5 +1,6 @@
 """An index's bytes → rows, notes, or an error of the file."""
 
+import gzip
 import json
 import tempfile
 from collections import Counter
@@ -10,12 +11,11 @@ import msgspec
 import pytest
 
 from catalog.report import Note
-from tests.conftest import ROOT, SHARED
+from tests.conftest import ROOT
 from tests.fakes.helm_repo import as_json, index
 from worker.frames import END, FAILURE, NOTES, RESTART, ROWS, End, Failure, Known, Request
 from worker.walk import Talk, walk
 
-ODD = SHARED / "data" / "odd"
 INDEXES = ROOT / "tests/data/indexes"
 
 
@@ -60,70 +60,6 @@ def raw(field: str) -> bytes | None:
     return None if field == "\\N" else bytes.fromhex(field.removeprefix("\\\\x"))
 
 
-# charts, versions, notes by reason; or the error and a word of its message
-ODD_FILES: dict[str, tuple[int, int, dict[str, int]] | tuple[str, str]] = {
-    "artifacthub-index.yaml": (1, 21, {}),
-    "bitnami-postgresql-ha-index.yaml": (1, 297, {}),
-    "brigade-conflict-markers-index.yaml": ("SourceMalformed", "line 7"),
-    "brigade-unquoted-timestamps-index.yaml": (6, 56, {}),
-    "charts-syncer-index-relative.yaml": (3, 16, {}),
-    "charts-syncer-index.yaml": (3, 16, {}),
-    "curity-duplicate-top-keys-index.yaml": (1, 67, {"DuplicateChart": 1, "DuplicateKey": 2}),
-    "flux-chartmuseum-index.json": (4, 5, {"NoUrl": 1}),
-    "flux-chartmuseum-index.yaml": (4, 5, {"NoUrl": 1}),
-    "gzip-file-index.yaml.gz": ("SourceMalformed", "control characters"),
-    "helm-apiversion-only-index.yaml": (0, 0, {}),
-    "helm-chartmuseum-index.yaml": (3, 4, {"NoUrl": 1}),
-    "helm-encoded-url-index.yaml": (1, 1, {}),
-    "helm-kubernetes-charts-index.yaml": (2, 3, {}),
-    "helm-local-empty-index.yaml": (0, 0, {}),
-    "helm-local-index-annotations.yaml": (3, 4, {"NoUrl": 1}),
-    "helm-local-index-unordered.yaml": (3, 4, {"NoUrl": 1}),
-    "helm-local-index.json": (3, 4, {"NoUrl": 1}),
-    "helm-local-index.yaml": (3, 4, {"NoUrl": 1}),
-    "helm-malformed-index.yaml": (1, 1, {}),
-    "helm-querystring-index.yaml": (1, 1, {}),
-    "helm-relative-index.yaml": (3, 3, {}),
-    "helm-relative-trailing-slash-index.yaml": (2, 2, {}),
-    "helm-server-index.yaml": (2, 3, {}),
-    "helm-test-name-index.yaml": (0, 0, {}),
-    "helm-testing-index.yaml": (2, 3, {}),
-    "ibm-community-index.yaml": (25, 69, {}),
-    "ibm-components-index.yaml": (88, 205, {}),
-    "jupyterhub-2020-06-index.yaml": (3, 584, {"OddVersion": 52}),
-    "keda-index.yaml": (3, 106, {}),
-    "keda-yaml-error-near-end-index.yaml": ("SourceMalformed", "line 893"),
-    "kubeapps-categories-index.yaml": (2, 2, {}),
-    "kubeapps-harbor-unified-index.yaml": (2, 3, {"NameDiffers": 1}),
-    "kubeapps-index-spaces.yaml": (0, 0, {"NoVersion": 4}),
-    "kubeapps-valid-index.yaml": (2, 3, {}),
-    "metrics-server-index.yaml": (1, 16, {}),
-    "neo4j-entry-without-version-index.yaml": (2, 15, {"NameDiffers": 6, "NoVersion": 1, "DuplicateVersion": 2}),
-    "neo4j-index.yaml": (2, 74, {"NameDiffers": 35, "DuplicateVersion": 2}),
-    "nicholaswilde-empty-index.yaml": ("SourceMalformed", "empty"),
-    "openshift-first-index.yaml": (0, 0, {}),
-}
-
-
-@pytest.mark.skipif(not ODD.is_dir(), reason="the collection of real odd indexes is not beside this checkout")
-def test_every_odd_index_has_an_expected_outcome() -> None:
-    assert set(ODD_FILES) == {path.name for path in ODD.iterdir()}
-
-
-@pytest.mark.skipif(not ODD.is_dir(), reason="the collection of real odd indexes is not beside this checkout")
-@pytest.mark.parametrize("name", ODD_FILES)
-def test_a_real_odd_index_ends_as_expected(name: str) -> None:
-    result, expected = Result(b"", path=ODD / name), ODD_FILES[name]
-    if isinstance(expected[0], str):
-        assert result.failure
-        assert result.failure.reason == expected[0]
-        assert str(expected[1]) in result.failure.message
-    else:
-        assert result.failure is None
-        assert result.end
-        assert (result.end.charts, result.end.versions, dict(result.reasons)) == expected
-
-
 DEEP = b"apiVersion: v1\nentries:\n  a:\n  - version: 1.0.0\n    x: " + b"[" * 30_000
 BOMB = b"entries:\n  a:\n  - version: 1.0.0\n    l0: &l0 [x, x, x, x, x, x, x, x, x, x]\n" + b"".join(
     b"    l%d: &l%d [%s]\n" % (n, n, b", ".join([b"*l%d" % (n - 1)] * 10)) for n in range(1, 9)
@@ -147,6 +83,7 @@ BOMB = b"entries:\n  a:\n  - version: 1.0.0\n    l0: &l0 [x, x, x, x, x, x, x, x
         (BOMB, "LimitExceeded", "aliases"),
         (b"entries:\n  a: [{version: *nothing}]\n", "SourceMalformed", "alias"),
         (b"entries:\n  \x01", "SourceMalformed", "cannot be read"),
+        (gzip.compress(b"apiVersion: v1\n"), "SourceMalformed", "cannot be read"),
     ],
 )
 def test_a_file_that_is_no_index_is_an_error_that_says_why(data: bytes, reason: str, said: str) -> None:
