@@ -166,11 +166,13 @@ def timestamp(text: str | None) -> datetime | None:
 
 
 def copied_time(text: str | None) -> bytes:
-    """A time for COPY: as it is written where PostgreSQL reads that alike, else in UTC."""
+    """A time for COPY, to the microsecond: as it is written where PostgreSQL reads that alike, else in UTC."""
     time = timestamp(text)
     if time is None or text is None:
         return b"\\N"
-    return text.encode() if text.endswith("Z") and STAMP(text) else time.isoformat().encode()
+    if text.endswith("Z") and STAMP(text):
+        return text.encode() if len(text) < 28 else text[:26].encode() + b"Z"
+    return time.isoformat().encode()
 
 
 def without_nul(value: Any) -> Any:

@@ -74,8 +74,10 @@ def talk_over(stream: BufferedRWPair) -> Talk:
 
 
 def payload(stream: BufferedRWPair) -> bytes:
-    _, length = HEADER.unpack(stream.read(HEADER.size))
-    return stream.read(length)
+    header = stream.read(HEADER.size)
+    if len(header) < HEADER.size:
+        os._exit(0)  # the worker has closed its end: nobody is told anything
+    return stream.read(HEADER.unpack(header)[1])
 
 
 def die_with_parent() -> None:
