@@ -1,5 +1,6 @@
 """What the commands print: tables for people, JSON and YAML for programs; nothing from a repository can steer the terminal."""
 
+import errno
 import json
 import re
 import sys
@@ -11,6 +12,8 @@ from typing import Any, Literal, cast
 import click
 import yaml
 from rich.cells import cell_len, set_cell_size
+
+from cli.failures import Exit, Failure
 
 Format = Literal["table", "json", "yaml"]
 
@@ -35,9 +38,14 @@ def dumped(value: object, form: Format) -> str:
 
 
 def show(text: str) -> None:
-    """Print text as it is, on any terminal."""
+    """Print text as it is, on any terminal. Raises Failure when it cannot be written, as on a full disk."""
     encoding = sys.stdout.encoding or "utf-8"
-    click.echo(text.encode(encoding, "replace").decode(encoding))
+    try:
+        click.echo(text.encode(encoding, "replace").decode(encoding))
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # whoever reads has seen enough; click ends quietly
+            raise
+        raise Failure(Exit.FAILED, f"The output cannot be written: {error.strerror}.") from None
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

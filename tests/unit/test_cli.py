@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -25,6 +27,7 @@ from cli.ports import Claims
 from cli.progress import changes, is_busy, line, problem
 from cli.schema import normalised
 from cli.supervisor import backoff
+from tests.conftest import ROOT
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 EVIL = "\x1b[2Jred\x07 \u202egpj.exe\x9b31m\ud800"
@@ -120,6 +123,16 @@ def test_json_keeps_what_it_escapes() -> None:
 def test_a_slash_in_a_charts_name_travels_as_part_of_the_name() -> None:
     with api({"/api/v1/charts/team/eks/a%2Fb/versions/1.0%2B2/readme": "# hello\n"}) as (url, _):
         assert run(url, "show", "eks/a/b", "readme", "--version", "1.0+2", "-n", "team").stdout == "# hello\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("form", ["json", "table"])
+def test_a_full_disk_is_one_line(form: str) -> None:
+    with api({"/api/v1/charts": [chart("a")]}) as (url, _), Path("/dev/full").open("wb") as full:
+        argv = [sys.executable, "-m", "cli", "search", "-o", form]
+        environment = {**os.environ, "CHARTFLEET_API_URL": url}
+        found = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, env=environment, cwd=ROOT, check=False, timeout=60, text=True)
+    assert (found.returncode, found.stderr) == (Exit.FAILED, "Error: The output cannot be written: No space left on device.\n")
 
 
 def test_the_api_says_what_is_not_there() -> None:
