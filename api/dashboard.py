@@ -7,9 +7,10 @@ from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query, Response
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Template
 
 from api.models import Repository
+from api.pages import templates
 from api.params import cursor_text, position_of, tsquery_text
 from api.repositories import repository_of
 from api.store import Connection
@@ -50,7 +51,7 @@ async def page(
         "refresh": not (q or cursor) and bool(totals["syncing"] or not totals["repositories"]),
         "now": datetime.now(UTC),
     }
-    return Response(_TEMPLATES.get_template("page.html").render(shown), media_type="text/html")
+    return Response(_PAGE.render(shown), media_type="text/html")
 
 
 def page_link(query: Mapping[str, str], **changes: str) -> str:
@@ -95,11 +96,11 @@ def initial(name: str) -> str:
     return next((letter.upper() for letter in name if letter.isalnum()), "·")
 
 
-def _environment() -> Environment:
-    environment = Environment(loader=PackageLoader("api"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+def _page_template() -> Template:
+    environment = templates()
     helpers: Mapping[str, Any] = {helper.__name__: helper for helper in (page_link, api_link, ago, status, working, hue, initial)}
     environment.globals.update(helpers)
-    return environment
+    return environment.get_template("page.html")
 
 
-_TEMPLATES = _environment()
+_PAGE = _page_template()

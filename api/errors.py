@@ -1,4 +1,4 @@
-"""The one shape of an error, for every way to fail: {"error": {"reason": "NotFound", "message": "…"}}."""
+"""The one shape of an error, for every way to fail: {"error": {"reason": "NotFound", "message": "…"}}; on the page the same in words."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -11,8 +11,11 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from api.middleware import HEADERS
+from api.pages import templates
 from catalog.errors import CatalogError, StoreUnavailable
 from catalog.search import InvalidQuery
+
+_PAGE = templates().get_template("error.html")
 
 
 class ErrorDetail(BaseModel):
@@ -74,9 +77,12 @@ async def _answer(request: Request, error: Exception) -> Response:
     status, reason, message, headers = failure(error)
     if status >= 500:
         structlog.get_logger().warning(message, action="answer", reason=reason, method=request.method, path=request.url.path)
-    body = ErrorBody(error=ErrorDetail(reason=reason, message=message))
     # HEADERS here too: what nobody foresaw is answered outside all middleware.
-    return Response(body.model_dump_json(), status, {**headers, **HEADERS}, "application/json")
+    headers = {**headers, **HEADERS}
+    if request.url.path == "/":
+        return Response(_PAGE.render(reason=reason, message=message), status, headers, "text/html")
+    body = ErrorBody(error=ErrorDetail(reason=reason, message=message))
+    return Response(body.model_dump_json(), status, headers, "application/json")
 
 
 def _camel(status: int) -> str:

@@ -247,12 +247,24 @@ async def test_no_search_is_an_error(client: httpx2.AsyncClient, rows: Rows, q: 
 
 
 @pytest.mark.parametrize(
-    "address", ["/api/v1/charts", "/api/v1/charts?q=a", "/api/v1/repositories", "/api/v1/charts/default/repo/app/versions", "/"]
+    "address", ["/api/v1/charts", "/api/v1/charts?q=a", "/api/v1/repositories", "/api/v1/charts/default/repo/app/versions"]
 )
 @pytest.mark.parametrize("cursor", ["%25", "W10", "bnVsbA", "WzEsMiwzLDQsNV0", "é", "A" * 5_000])
 async def test_a_bad_cursor_is_the_callers_mistake(client: httpx2.AsyncClient, address: str, cursor: str) -> None:
     response = await client.get(f"{address}{'&' if '?' in address else '?'}cursor={cursor}")
     assert "begin without a cursor" in assert_error(response, 400, "BadCursor")
+
+
+async def test_on_the_page_an_error_is_a_page(client: httpx2.AsyncClient, database: Database) -> None:
+    for query, words in (("cursor=%25", "begin without a cursor (BadCursor)"), ("namespace=%00", "(InvalidQuery)")):
+        response = await client.get(f"/?{query}")
+        assert (response.status_code, response.headers["content-type"]) == (400, "text/html; charset=utf-8")
+        assert words in response.text
+        assert '<link rel="stylesheet" href="/static/page.css">' in response.text
+        assert response.headers["content-security-policy"].startswith("default-src 'none'")
+    async with client_of(f"postgresql://chartfleet_reader:hunter2@/absent?host={database.sockets}") as away:
+        response = await away.get("/")
+    assert (response.status_code, "StoreUnavailable" in response.text, "hunter2" in response.text) == (503, True, False)
 
 
 async def test_every_way_to_fail_has_the_one_shape(client: httpx2.AsyncClient, database: Database) -> None:
@@ -277,7 +289,7 @@ async def test_every_way_to_fail_has_the_one_shape(client: httpx2.AsyncClient, d
 async def test_without_a_database_it_lives_and_is_not_ready(database: Database) -> None:
     async with client_of(f"postgresql://chartfleet_reader:hunter2@/absent?host={database.sockets}") as client:
         assert (await client.get("/healthz")).json() == {"status": "ok"}
-        for address in ("/readyz", "/api/v1/charts", "/api/v1/repositories/a/b", "/"):
+        for address in ("/readyz", "/api/v1/charts", "/api/v1/repositories/a/b"):
             response = await client.get(address)
             assert "hunter2" not in assert_error(response, 503, "StoreUnavailable")
         assert "chartfleet_store_up 0.0" in (await client.get("/metrics")).text
