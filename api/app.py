@@ -7,7 +7,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
-from api import charts, dashboard, icons, probes, repositories
+from api import charts, dashboard, files, icons, probes, repositories
 from api.errors import answer_errors
 from api.metrics import Requests
 from api.middleware import Measured, RawPath, SecurityHeaders
@@ -34,7 +34,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.requests = Requests()
-    for router in (charts.router, icons.router, repositories.router, probes.router, dashboard.router):
+    for router in (charts.router, files.router, icons.router, repositories.router, probes.router, dashboard.router):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=Path(__file__).with_name("static")))
     answer_errors(app)

@@ -1,33 +1,22 @@
-"""Charts, their versions and their files."""
+"""Charts, their versions and what became of them."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
+from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter
 
-from api.errors import NotFetched, NotFound, declared
-from api.models import Chart, ChartDetail, FileName, Listed, Maintainer, Version, VersionDetail
-from api.params import Cursor, InNamespace, InRepository, Limit, Segment, Words, cursor_text, position_of, tsquery_text
+from api.errors import NotFound, declared
+from api.files import archived
+from api.models import Change, Chart, ChartDetail, Listed, Maintainer, Replaced, Version, VersionDetail
+from api.params import Cursor, InNamespace, InRepository, InVersion, Key, Limit, Segment, Words, cursor_text, position_of, tsquery_text
 from api.store import Connection
-from catalog import search
+from catalog import history, search
+from catalog.history import ChangePosition
 from catalog.paging import Row, Slice
-from catalog.search import ChartKey, ChartPosition, ChartQuery, VersionPosition
-
-FILES: Mapping[FileName, tuple[str, str]] = {
-    "readme": ("README.md", "text/markdown"),
-    "values": ("values.yaml", "application/yaml"),
-    "schema": ("values.schema.json", "application/schema+json"),
-}
-_BODIES = {media_type: {"schema": {"type": "string"}} for _, media_type in FILES.values()}
+from catalog.search import ChartPosition, ChartQuery, VersionPosition
 
 router = APIRouter(prefix="/api/v1/charts", tags=["charts"], responses=declared(400, 422, 500, 503))
-
-
-def chart_key(namespace: Segment, repository: Segment, chart: Segment) -> ChartKey:
-    return ChartKey(namespace, repository, chart)
-
-
-Key = Annotated[ChartKey, Depends(chart_key)]
 
 
 @router.get("")
@@ -51,7 +40,7 @@ async def show_chart(connection: Connection, key: Key) -> ChartDetail:
     row = await search.chart(connection, key)
     if row is None:
         raise NotFound(f"no chart {key}")
-    return ChartDetail.model_validate({**row, **_of_metadata(row["metadata"]), "files": _file_names(row["files"])})
+    return ChartDetail.model_validate({**row, **_of_metadata(row["metadata"]), **archived(row)})
 
 
 @router.get("/{namespace}/{repository}/{chart}/versions", responses=declared(404))
@@ -69,42 +58,42 @@ async def show_version(connection: Connection, key: Key, version: Segment) -> Ve
     row = await search.chart_version(connection, key, version)
     if row is None:
         raise NotFound(f"no version {version} of chart {key}")
-    return VersionDetail.model_validate({**row, "files": _file_names(row["files"])})
+    return VersionDetail.model_validate({**row, **archived(row)})
 
 
-@router.get(
-    "/{namespace}/{repository}/{chart}/versions/{version}/{file}",
-    response_class=Response,
-    responses={200: {"content": _BODIES}, 304: {"description": "The file is still the one of `If-None-Match`."}, **declared(404)},
-)
-async def show_file(
-    connection: Connection, key: Key, version: Segment, file: FileName, if_none_match: Annotated[str, Header()] = ""
-) -> Response:
-    """A file of the version's archive, byte for byte."""
-    name, media_type = FILES[file]
-    row = await search.version_file(connection, key, version, name)
-    if row is None:
-        raise NotFound(f"no version {version} of chart {key}")
-    if row["content"] is None:
-        raise _missing(f"{name} of {key} {version}", row)
-    headers = {"etag": f'"{row["sha256"].hex()}"', "cache-control": "private, no-cache"}
-    if headers["etag"] in if_none_match:
-        return Response(status_code=304, headers=headers)
-    return Response(row["content"], headers=headers, media_type=f"{media_type}; charset=utf-8")
+@router.get("/{namespace}/{repository}/{chart}/history", responses=declared(404))
+async def show_history(
+    connection: Connection, key: Key, version: InVersion = None, limit: Limit = 50, cursor: Cursor = None
+) -> Listed[Change]:
+    """What became of a chart and its versions, newest first; also of those that are withdrawn."""
+    found = await history.changes_of(connection, key, version, Slice(limit, position_of(cursor, ChangePosition)))
+    if not found.total:
+        raise NotFound(f"no history of chart {key}" + (f" {version}" if version else ""))
+    items = [Change.model_validate({**row, "replaced": replaced_of(row)}) for row in found.rows]
+    return Listed(items=items, total=found.total, next=cursor_text(found.next))
 
 
-def _missing(what: str, row: Row) -> NotFound | NotFetched:
-    if row["read"]:
-        return NotFound(f"no {what}: the chart has none")
-    if not row["due"]:
-        return NotFetched(f"{what} is not fetched: this repository's archives of it are not read")
-    if row["error_class"]:
-        return NotFetched(f"{what} is not fetched yet, the last attempt failed: {row['error_class']}: {row['error']}")
-    return NotFetched(f"{what} is not fetched yet: its archive waits to be read")
+def replaced_of(row: Row) -> Replaced | None:
+    """What of the replaced entry differs from the one that came in its place."""
+    if row["replaced"] is None:
+        return None
+    before, after = _flat(row["replaced"]), _flat(row["replacement"] or {})
+    fields = {name: value for name, value in before.items() if name not in after or after[name] != value}
+    hosts = {host for url in fields.get("urls") or [] if (host := _host(url))}
+    return Replaced(digest=fields.pop("digest", None), hosts=sorted(hosts), fields=fields)
 
 
-def _file_names(stored: list[str] | None) -> list[FileName]:
-    return [file for file, (name, _) in FILES.items() if name in (stored or ())]
+def _host(url: str) -> str:
+    """host:port of an absolute url, else nothing."""
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2]
+    except ValueError:
+        return ""
+
+
+def _flat(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An entry of the ledger as one mapping: what has columns of its own, and the rest below `metadata`."""
+    return {**(entry.get("metadata") or {}), **{name: value for name, value in entry.items() if name != "metadata"}}
 
 
 def _of_metadata(metadata: Mapping[str, Any]) -> Mapping[str, Any]:

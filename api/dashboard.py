@@ -14,7 +14,7 @@ from api.pages import templates
 from api.params import cursor_text, position_of, tsquery_text
 from api.repositories import repository_of
 from api.store import Connection
-from catalog import icons, search
+from catalog import icons, search, standing
 from catalog.paging import Slice
 from catalog.search import ChartPosition, ChartQuery
 
@@ -37,18 +37,19 @@ async def page(
     """Search, charts, repositories and problems."""
     query = ChartQuery(tsquery_text(q), namespace or None, repository or None)
     charts = await search.search_charts(connection, query, Slice(CHARTS, position_of(cursor, ChartPosition)))
-    repositories = await search.list_repositories(connection, Slice(REPOSITORIES))
-    totals = await search.totals(connection)
+    repositories = await standing.list_repositories(connection, Slice(REPOSITORIES))
+    totals = await standing.totals(connection)
     shown = {
         "query": {"q": q, "namespace": namespace, "repository": repository, "cursor": cursor},
         "charts": charts,
         "icons": await icons.charts_with_icons(connection, [chart["id"] for chart in charts.rows]),
+        "mismatched": await search.mismatched(connection, [chart["id"] for chart in charts.rows]),
         "next": cursor_text(charts.next),
         "repositories": [repository_of(row) for row in repositories.rows],
-        "problems": await search.problems(connection),
+        "problems": await standing.problems(connection),
         "totals": totals,
         # Who is searching would lose what they type.
-        "refresh": not (q or cursor) and bool(totals["syncing"] or not totals["repositories"]),
+        "refresh": not (q or cursor) and bool(totals["busy"] or not totals["repositories"]),
         "now": datetime.now(UTC),
     }
     return Response(_PAGE.render(shown), media_type="text/html")
@@ -77,14 +78,16 @@ def ago(then: datetime | None, now: datetime) -> str:
 
 
 def status(repository: Repository) -> str:
-    """ready, waiting or failed."""
+    """ready, waiting, held or failed."""
     if repository.ready:
         return "ready"
+    if repository.reason == "RemovalsHeld":
+        return "held"
     return "waiting" if repository.reason in WAITING else "failed"
 
 
 def working(repository: Repository) -> bool:
-    return repository.state in ("queued", "sent", "running")
+    return repository.phase is not None or repository.state in ("queued", "sent", "running")
 
 
 def hue(name: str) -> int:

@@ -20,7 +20,7 @@ class Requests:
 
 
 def catalogue(totals: Row | None) -> bytes:
-    """Gauges of what catalog.search.totals found, or of PostgreSQL being away (None), as text."""
+    """Gauges of what catalog.standing.totals found, or of PostgreSQL being away (None), as text."""
     registry = CollectorRegistry()
     Gauge("chartfleet_store_up", "1 while PostgreSQL answers.", registry=registry).set(totals is not None)
     if totals is not None:

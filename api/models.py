@@ -6,7 +6,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, Field
 
 Item = TypeVar("Item")
-FileName = Literal["readme", "values", "schema"]
+Shortcut = Literal["readme", "values", "schema"]
 
 
 class Listed(BaseModel, Generic[Item]):
@@ -37,14 +37,45 @@ class Maintainer(BaseModel):
     url: str | None = None
 
 
-class ChartDetail(Chart):
+class Archive(BaseModel):
+    """What a version's archive held when it was read."""
+
+    digest: Annotated[str, Field(description="SHA-256 of the archive, hexadecimal.")]
+    as_listed: Annotated[bool | None, Field(description="Whether the index lists this digest; null: it lists none.")]
+    stale: Annotated[bool, Field(description="The index has listed another archive since, which waits to be read.")]
+    signed: Annotated[bool | None, Field(description="Whether a provenance file stands beside it; null: not asked.")]
+    templates: Annotated[int, Field(description="Members below templates/.")]
+    dependencies: Annotated[list[dict[str, Any]], Field(description="As the archive's Chart.yaml or requirements.yaml declares them.")]
+    images: Annotated[list[str], Field(description="Of the annotation artifacthub.io/images.")]
+    read_at: datetime
+
+
+class Waiting(BaseModel):
+    """An archive that is still to be read, or to be read again."""
+
+    attempts: Annotated[int, Field(description="How many failed so far.")]
+    next_attempt_at: datetime
+    reason: Annotated[str | None, Field(description="Class of the last attempt's error; null: not tried yet.")]
+    message: str | None
+
+
+class Archived(BaseModel):
+    """What is known of a version's archive."""
+
+    files: Annotated[list[str], Field(description="Names of the files that can be had, such as README.md and values-production.yaml.")]
+    archive: Annotated[Archive | None, Field(description="Null: not read.")]
+    waiting: Annotated[Waiting | None, Field(description="Null: there is nothing to read.")]
+
+
+class ChartDetail(Archived, Chart):
+    """A chart; `files`, `archive` and `waiting` are its newest version's."""
+
     home: str | None
     keywords: list[str]
     versions: Annotated[int, Field(description="How many are listed.")]
     maintainers: list[Maintainer]
     sources: list[str]
     annotations: dict[str, str]
-    files: Annotated[list[FileName], Field(description="Files of the newest version that can be had.")]
 
 
 class Version(BaseModel):
@@ -57,9 +88,39 @@ class Version(BaseModel):
     description: str | None
 
 
-class VersionDetail(Version):
-    files: Annotated[list[FileName], Field(description="Files that can be had.")]
+class VersionDetail(Archived, Version):
     metadata: Annotated[dict[str, Any], Field(description="The entry as listed.")]
+
+
+class Replaced(BaseModel):
+    """What a change took the place of; only what differs."""
+
+    digest: str | None
+    hosts: Annotated[list[str], Field(description="Of the urls, when those were replaced.")]
+    fields: Annotated[dict[str, Any], Field(description="The entry's other fields, with the values they had.")]
+
+
+class Change(BaseModel):
+    """A row of the ledger: what a run saw become of a version."""
+
+    at: datetime
+    run: int
+    version: str
+    change: Literal["added", "changed", "digest-changed", "host-changed", "removed", "reappeared", "excluded", "included"]
+    replaced: Annotated[Replaced | None, Field(description="Null: the change replaced nothing.")]
+
+
+class Held(BaseModel):
+    """A listing whose removals look like an accident: what it would remove is kept until it repeats or a person releases it."""
+
+    reason: Annotated[str, Field(description="Empty, Shrunk or Stale.")]
+    removals: Annotated[int, Field(description="How many versions it would remove.")]
+    versions: Annotated[int, Field(description="How many it lists: so many would be left.")]
+    reads: Annotated[int, Field(description="How many times it was read.")]
+    first_read_at: datetime
+    last_read_at: datetime
+    release_due_at: Annotated[datetime, Field(description="From here on it is applied when it is read, for the third time or later.")]
+    released_at: Annotated[datetime | None, Field(description="A person released it: the next sync applies it.")]
 
 
 class Repository(BaseModel):
@@ -81,14 +142,15 @@ class Repository(BaseModel):
         Literal["queued", "sent", "running", "done", "failed", "parked"] | None,
         Field(description="Of the newest sync; null before the first."),
     ]
-    phase: Annotated[str | None, Field(description="What a running sync is doing.")]
+    phase: Annotated[str | None, Field(description="What a running job is doing: a sync, or the reading of archives.")]
+    held: Held | None
     notes_total: Annotated[int, Field(description="Entries of the published listing with something to say of them.")]
     files_pending: Annotated[int, Field(description="Archives still to be read.")]
     next_due: datetime | None
 
 
 class Note(BaseModel):
-    """An entry of the listing that is wrong, or worth a word."""
+    """A version that is wrong, or worth a word: as it is listed, or as its archive is."""
 
     chart: str
     version: str
@@ -107,6 +169,7 @@ class Run(BaseModel):
     queued_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    phase: Annotated[str | None, Field(description="What it is doing, or was doing last.")]
     result: Literal["changed", "unchanged"] | None
     error_class: str | None
     error: str | None
@@ -124,6 +187,8 @@ class Run(BaseModel):
 
 class RepositoryDetail(Repository):
     notes: Annotated[list[Note], Field(description="Of the last reading of the listing, the first hundred.")]
+    file_notes: Annotated[list[Note], Field(description="Of the last reading of archives, the first hundred.")]
+    file_notes_total: int
     runs: Annotated[list[Run], Field(description="The last twenty, newest first.")]
 
 
@@ -144,6 +209,10 @@ class Problems(BaseModel):
 
 class SyncRequested(BaseModel):
     requested_at: datetime
+
+
+class Released(BaseModel):
+    released_at: datetime
 
 
 class Health(BaseModel):

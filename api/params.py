@@ -8,10 +8,11 @@ from typing import Annotated, NamedTuple, TypeVar
 from urllib.parse import unquote
 
 import msgspec
-from fastapi import Path, Query
+from fastapi import Depends, Path, Query
 from pydantic import BeforeValidator
 
 from api.errors import BadCursor
+from catalog.search import ChartKey
 
 MOST_WORDS, LONGEST_WORD = 16, 100  # of a query; what is beyond them does not narrow the search
 
@@ -23,10 +24,18 @@ Limit = Annotated[int, Query(ge=1, le=200, description="How many items to return
 Cursor = Annotated[str | None, Query(description="`next` of the page before.")]
 Words = Annotated[str | None, Query(description="Words to search for in names, keywords and descriptions; each may be a beginning.")]
 InNamespace = Annotated[str | None, Query(description="Only of this namespace.")]
+InVersion = Annotated[str | None, Query(description="Only of this version.")]
 InRepository = Annotated[str | None, Query(description="Only of repositories of this name.")]
 
 # Segments come as they were sent (see RawPath): only here does %2F become the slash inside a name.
 Segment = Annotated[str, Path(), BeforeValidator(unquote)]
+
+
+def chart_key(namespace: Segment, repository: Segment, chart: Segment) -> ChartKey:
+    return ChartKey(namespace, repository, chart)
+
+
+Key = Annotated[ChartKey, Depends(chart_key)]
 
 
 def tsquery_text(typed: str | None) -> str | None:

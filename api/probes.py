@@ -7,7 +7,7 @@ from api import metrics
 from api.auth import ALL
 from api.errors import declared
 from api.models import Health
-from catalog import search
+from catalog import search, standing
 from catalog.database import SCHEMA_REVISION, schema_revision
 from catalog.engine import driver
 from catalog.errors import StoreUnavailable
@@ -38,7 +38,7 @@ async def show_metrics(request: Request) -> Response:
     """Prometheus' text format. The gauges count the whole catalogue; they are left out while PostgreSQL is away."""
     try:
         async with search.seeing(request.app.state.engine, ALL) as connection:
-            totals = await search.totals(connection)
+            totals = await standing.totals(connection)
     except StoreUnavailable:
         totals = None
     return Response(metrics.requests(request.app.state.requests) + metrics.catalogue(totals), media_type=CONTENT_TYPE_LATEST)

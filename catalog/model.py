@@ -2,6 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
+
+# A held listing is applied by itself once it was read so many times, over so long a time.
+HELD_READS, HELD_FOR = 3, timedelta(hours=6)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
-from sqlalchemy import Integer, Select, bindparam, func, or_, select, tuple_
+from sqlalchemy import Integer, Select, Text, bindparam, func, or_, select, tuple_
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.elements import ColumnElement
 
 Row = Mapping[str, Any]
 Statement = Select[*tuple[Any, ...]]
@@ -39,6 +40,16 @@ class Listing(Generic[Position]):
     position: type[Position]
 
 
+def given(name: str) -> ColumnElement[str]:
+    """A text that is given when the statement runs."""
+    return bindparam(name, type_=Text())
+
+
+def equal_if_given(compared: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """All rows when None is given."""
+    return or_(given(name).is_(None), compared == given(name))
+
+
 def listing(found: Statement, position: type[Position], *, descending: bool = False) -> Listing[Position]:
     """The list of all rows of `found`; the columns of `position` must tell any two rows apart."""
     rows = found.subquery()
@@ -63,3 +74,8 @@ async def page(connection: AsyncConnection, of: Listing[Position], values: Mappi
 async def rows_of(connection: AsyncConnection, statement: Statement, values: Mapping[str, object]) -> Sequence[Row]:
     """All rows of a statement, by the names of its columns."""
     return cast("Sequence[Row]", (await connection.execute(statement, dict(values))).mappings().all())
+
+
+async def first_row(connection: AsyncConnection, statement: Statement, values: Mapping[str, object]) -> Row | None:
+    """The first row of a statement, if it has one."""
+    return next(iter(await rows_of(connection, statement, values)), None)

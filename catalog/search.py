@@ -1,4 +1,4 @@
-"""Every statement the API reads with, as SQLAlchemy Core; what the worker writes with stands in store.py and tick.py.
+"""What the API asks of charts, versions and files. How repositories stand is in standing.py, what became of charts in history.py.
 
 Functions of a connection that `seeing` opened: its transaction says which namespaces it may see, and row-level security does the rest.
 """
@@ -6,17 +6,14 @@ Functions of a connection that `seeing` opened: its transaction says which names
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import BigInteger, Integer, LargeBinary, Text, and_, bindparam, column, exc, func, literal, or_, select, true
+from sqlalchemy import ARRAY, BigInteger, Integer, LargeBinary, and_, bindparam, column, exc, func, literal, not_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.sql.elements import ColumnElement
 
 from catalog.errors import CatalogError, StoreUnavailable
-from catalog.model import RepositoryKey
-from catalog.paging import Page, Row, Slice, Statement, listing, page, rows_of
-from catalog.tables import chart_versions, charts, file_work, repositories, schedules, source_problems, sync_runs, version_files
+from catalog.paging import Page, Row, Slice, equal_if_given, first_row, given, listing, page
+from catalog.tables import chart_versions, charts, file_work, repositories, version_files
 
 
 class ChartPosition(NamedTuple):
@@ -32,11 +29,6 @@ class ChartPosition(NamedTuple):
 class VersionPosition(NamedTuple):
     order_key: bytes
     version: str
-
-
-class RepositoryPosition(NamedTuple):
-    namespace: str
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +56,7 @@ class InvalidQuery(CatalogError):
     """A question that cannot be asked."""
 
 
-async def _first(connection: AsyncConnection, statement: Statement, values: Mapping[str, object]) -> Row | None:
-    return next(iter(await rows_of(connection, statement, values)), None)
-
-
-def _given(name: str) -> ColumnElement[str]:
-    return bindparam(name, type_=Text())
-
-
-def _equal_if_given(compared: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-    return or_(_given(name).is_(None), compared == _given(name))
-
-
-_SEE = select(func.set_config("chartfleet.namespaces", _given("namespaces"), True))
+_SEE = select(func.set_config("chartfleet.namespaces", given("namespaces"), True))
 
 
 @asynccontextmanager
@@ -92,6 +72,10 @@ async def seeing(engine: AsyncEngine, namespaces: Sequence[str]) -> AsyncGenerat
         raise StoreUnavailable("PostgreSQL does not answer: try again in a moment") from error
 
 
+# What the index lists of an archive, in the form that version_files.digest has; null: it lists none.
+_listed_digest = func.nullif(func.replace(func.lower(chart_versions.c.digest), "sha256:", ""), "")
+_as_listed = version_files.c.digest == _listed_digest
+
 _catalogue = charts.join(repositories, repositories.c.id == charts.c.repository_id)
 _chart_columns = (
     charts.c.id,
@@ -99,12 +83,15 @@ _chart_columns = (
     repositories.c.name.label("repository"),
     *(charts.c[name] for name in ("name", "version", "app_version", "description", "icon", "deprecated", "created")),
 )
+_with_archive = chart_versions.outerjoin(version_files, version_files.c.version_id == chart_versions.c.id).outerjoin(
+    file_work, file_work.c.version_id == chart_versions.c.id
+)
 _wanted = and_(
     charts.c.removed_at.is_(None),
-    _equal_if_given(charts.c.namespace, "namespace"),
-    _equal_if_given(repositories.c.name, "repository"),
+    equal_if_given(charts.c.namespace, "namespace"),
+    equal_if_given(repositories.c.name, "repository"),
 )
-_matching = func.chartfleet.matching_charts(_given("words")).table_valued(
+_matching = func.chartfleet.matching_charts(given("words")).table_valued(
     column("chart_id", BigInteger), column("rank", Integer), name="matching"
 )
 _ALL_CHARTS = listing(
@@ -127,47 +114,60 @@ async def search_charts(connection: AsyncConnection, query: ChartQuery, part: Sl
     return await page(connection, _MATCHING_CHARTS, {**values, "words": query.words}, part)
 
 
+_MISMATCHED = (
+    select(charts.c.id)
+    .select_from(charts.join(_with_archive, chart_versions.c.chart_id == charts.c.id))
+    .where(charts.c.id == func.any(bindparam("charts", type_=ARRAY(BigInteger))), chart_versions.c.version == charts.c.version)
+    .where(not_(_as_listed), file_work.c.version_id.is_(None))
+)
+
+
+async def mismatched(connection: AsyncConnection, of: Sequence[int]) -> Sequence[int]:
+    """Which charts, by `id`, have a newest version whose archive is not the listed one, and not because it was read before."""
+    return (await connection.execute(_MISMATCHED, {"charts": list(of)})).scalars().all()
+
+
 _versions = _catalogue.join(chart_versions, chart_versions.c.chart_id == charts.c.id)
+_archives = _catalogue.join(_with_archive, chart_versions.c.chart_id == charts.c.id)
 _version_columns = (
     *(chart_versions.c[name] for name in ("version", "app_version", "created", "digest", "deprecated", "urls", "order_key")),
     chart_versions.c.metadata["description"].astext.label("description"),
 )
 _of_chart = and_(
-    charts.c.namespace == _given("namespace"),
-    repositories.c.name == _given("repository"),
-    charts.c.name == _given("chart"),
+    charts.c.namespace == given("namespace"),
+    repositories.c.name == given("repository"),
+    charts.c.name == given("chart"),
     charts.c.removed_at.is_(None),
     chart_versions.c.removed_at.is_(None),
 )
-_of_version = and_(_of_chart, chart_versions.c.version == _given("version"))
-_files = select(version_files.c.names).where(version_files.c.version_id == chart_versions.c.id).scalar_subquery().label("files")
+_of_version = and_(_of_chart, chart_versions.c.version == given("version"))
+# Read before the index listed another digest, and to be read again.
+_stale = and_(file_work.c.version_id.is_not(None), version_files.c.digest.is_distinct_from(_listed_digest))
+_archive_columns = (
+    version_files.c.digest.label("archive_digest"),
+    _as_listed.label("as_listed"),
+    _stale.label("stale"),
+    *(version_files.c[name] for name in ("names", "signed", "templates", "dependencies", "images", "read_at")),
+    *(file_work.c[name] for name in ("attempts", "next_attempt_at", "error_class", "error")),
+)
 _CHART = (
-    select(*_chart_columns, charts.c.home, charts.c.keywords, charts.c.versions, chart_versions.c.metadata, _files)
-    .select_from(_versions)
+    select(*_chart_columns, charts.c.home, charts.c.keywords, charts.c.versions, chart_versions.c.metadata, *_archive_columns)
+    .select_from(_archives)
     .where(_of_chart, chart_versions.c.version == charts.c.version)
 )
 _VERSIONS = listing(select(*_version_columns).select_from(_versions).where(_of_chart), VersionPosition, descending=True)
-_VERSION = select(*_version_columns, chart_versions.c.metadata, _files).select_from(_versions).where(_of_version)
+_VERSION = select(*_version_columns, chart_versions.c.metadata, *_archive_columns).select_from(_archives).where(_of_version)
 _found_file = (
-    func.chartfleet.version_file(chart_versions.c.id, _given("file"))
+    func.chartfleet.version_file(chart_versions.c.id, given("file"))
     .table_valued(column("sha256", LargeBinary), column("content", LargeBinary), name="found_file")
     .lateral()
 )
-_FILE = (
-    select(*_found_file.c, version_files.c.digest.is_not(None).label("read"), file_work.c.version_id.is_not(None).label("due"))
-    .add_columns(file_work.c.error_class, file_work.c.error)
-    .select_from(
-        _versions.outerjoin(version_files, version_files.c.version_id == chart_versions.c.id)
-        .outerjoin(file_work, file_work.c.version_id == chart_versions.c.id)
-        .outerjoin(_found_file, true())
-    )
-    .where(_of_version)
-)
+_FILE = select(*_found_file.c, *_archive_columns).select_from(_archives.outerjoin(_found_file, true())).where(_of_version)
 
 
 async def chart(connection: AsyncConnection, key: ChartKey) -> Row | None:
-    """A chart with its newest version's metadata and the names of its files."""
-    return await _first(connection, _CHART, _names(key))
+    """A chart with its newest version's metadata and archive."""
+    return await first_row(connection, _CHART, _names(key))
 
 
 async def versions_of(connection: AsyncConnection, key: ChartKey, part: Slice[VersionPosition]) -> Page[VersionPosition]:
@@ -176,105 +176,14 @@ async def versions_of(connection: AsyncConnection, key: ChartKey, part: Slice[Ve
 
 
 async def chart_version(connection: AsyncConnection, key: ChartKey, version: str) -> Row | None:
-    """One version with its metadata and the names of its files."""
-    return await _first(connection, _VERSION, {**_names(key), "version": version})
+    """One version with its metadata and its archive: null in `archive_digest` if it was not read, in `attempts` if it does not wait."""
+    return await first_row(connection, _VERSION, {**_names(key), "version": version})
 
 
 async def version_file(connection: AsyncConnection, key: ChartKey, version: str, name: str) -> Row | None:
-    """A version's file, or None in `sha256` and `content`; whether its archive was `read`, or is `due` (after `error`)."""
-    return await _first(connection, _FILE, {**_names(key), "version": version, "file": name})
+    """A file by the name it is stored under, with its archive; null in `sha256` and `content` if there is none."""
+    return await first_row(connection, _FILE, {**_names(key), "version": version, "file": name})
 
 
 def _names(key: ChartKey) -> Mapping[str, object]:
     return {"namespace": key.namespace, "repository": key.repository, "chart": key.chart}
-
-
-_run_columns = [key for key in sync_runs.c if key.name != "argv"]  # which the API's role may not read
-_newest_first = sync_runs.c.id.desc()
-
-
-def _newest_sync(name: str, *which: ColumnElement[bool]) -> Any:
-    """A repository's newest sync of some sort, for a lateral join."""
-    of_repository = and_(sync_runs.c.repository_id == repositories.c.id, sync_runs.c.job == "sync")
-    return select(*_run_columns).where(of_repository, *which).order_by(_newest_first).limit(1).lateral(name)
-
-
-_newest = _newest_sync("newest")
-_finished = _newest_sync("finished", sync_runs.c.state.in_(("done", "failed", "parked")))
-_done = _newest_sync("done", sync_runs.c.state == "done")
-_reading = _newest_sync("reading", sync_runs.c.state == "done", sync_runs.c.notes.is_not(None))  # others did not read the listing
-_files_pending = (
-    select(func.count())
-    .select_from(file_work.join(chart_versions, chart_versions.c.id == file_work.c.version_id).join(charts))
-    .where(file_work.c.repository_id == repositories.c.id, chart_versions.c.removed_at.is_(None), charts.c.removed_at.is_(None))
-    .scalar_subquery()
-    .label("files_pending")
-)
-_ready = and_(func.coalesce(_finished.c.state == "done", False), schedules.c.problem_reason.is_(None), schedules.c.problem.is_(None))
-_found = select(
-    *(repositories.c[name] for name in ("id", "namespace", "name", "type", "charts", "versions", "body_sha256")),
-    func.regexp_replace(func.regexp_replace(repositories.c.url, "//[^/@]*@", "//"), r"\?.*", "?…").label("url"),  # either may be secret
-    *(schedules.c[name] for name in ("problem_reason", "problem")),
-    schedules.c.next_due_at.label("next_due"),
-    *(_newest.c[name] for name in ("state", "phase")),
-    *(_finished.c[name] for name in ("error_class", "error")),
-    _finished.c.state.label("outcome"),
-    _finished.c.finished_at.label("last_sync"),
-    _done.c.finished_at.label("last_success"),
-    _ready.label("ready"),
-    _reading.c.notes_total,
-    _files_pending,
-).select_from(
-    repositories.outerjoin(schedules, schedules.c.repository_id == repositories.c.id)
-    .outerjoin(_newest, true())
-    .outerjoin(_finished, true())
-    .outerjoin(_done, true())
-    .outerjoin(_reading, true())
-)
-_REPOSITORIES = listing(_found, RepositoryPosition)
-_of_key = and_(repositories.c.namespace == _given("namespace"), repositories.c.name == _given("name"))
-_REPOSITORY = _found.add_columns(_reading.c.notes).where(_of_key)
-_of_id = sync_runs.c.repository_id == bindparam("repository", type_=Integer())
-_RUNS = select(*_run_columns).where(_of_id).order_by(_newest_first).limit(20)
-_PROBLEMS = select(source_problems).order_by(source_problems.c.source, source_problems.c.file, source_problems.c.line).limit(200)
-_REQUEST_SYNC = select(func.chartfleet.request_sync(_given("namespace"), _given("name")))
-
-_each = _found.subquery()
-_syncing = or_(_each.c.state.in_(("queued", "sent", "running")), and_(_each.c.state.is_(None), _each.c.next_due.is_not(None)))
-_TOTALS = select(
-    func.count().label("repositories"),
-    func.count().filter(_each.c.ready).label("ready"),
-    func.count().filter(_syncing).label("syncing"),
-    *(func.coalesce(func.sum(_each.c[name]), 0).label(name) for name in ("charts", "versions", "files_pending")),
-    func.extract("epoch", func.now() - func.min(_each.c.last_success)).label("oldest_success"),
-)
-
-
-async def list_repositories(connection: AsyncConnection, part: Slice[RepositoryPosition]) -> Page[RepositoryPosition]:
-    """Repositories by namespace and name, each with its counts and how its syncs stand."""
-    return await page(connection, _REPOSITORIES, {}, part)
-
-
-async def repository(connection: AsyncConnection, key: RepositoryKey) -> Row | None:
-    """One repository with how its syncs stand."""
-    return await _first(connection, _REPOSITORY, {"namespace": key.namespace, "name": key.name})
-
-
-async def latest_runs(connection: AsyncConnection, repository_id: int) -> Sequence[Row]:
-    """A repository's last runs of all jobs, newest first."""
-    return await rows_of(connection, _RUNS, {"repository": repository_id})
-
-
-async def problems(connection: AsyncConnection) -> Sequence[Row]:
-    """Documents of the manifest sources that cannot be used."""
-    return await rows_of(connection, _PROBLEMS, {})
-
-
-async def totals(connection: AsyncConnection) -> Row:
-    """repositories, ready, syncing (or due for the first time), charts, versions, files_pending; oldest_success is an age in seconds."""
-    return (await rows_of(connection, _TOTALS, {}))[0]
-
-
-async def request_sync(connection: AsyncConnection, key: RepositoryKey) -> datetime | None:
-    """Ask for a sync now; None when there is no such repository with a schedule."""
-    return await connection.scalar(_REQUEST_SYNC, {"namespace": key.namespace, "name": key.name})

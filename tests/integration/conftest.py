@@ -4,11 +4,15 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from catalog import search
+from catalog.engine import pooled_engine
 from catalog.jobs import CleanUpRepository, FetchFiles, Job, SyncRepository
 from catalog.model import Repository, RepositoryKey
 from tests.conftest import Database
 from tests.fakes.helm_repo import HelmRepo, serving
+from tests.integration.rows import Rows
 from worker.process import Worker
 from worker.run import Outcome, run
 from worker.settings import Settings
@@ -66,3 +70,25 @@ class Syncer:
 @pytest.fixture
 def syncer(worker: Worker, database: Database, repo: HelmRepo) -> Syncer:
     return Syncer(worker, database, repo)
+
+
+@pytest.fixture
+def rows(database: Database) -> Iterator[Rows]:
+    rows = Rows(database)
+    yield rows
+    rows.connection.close()
+
+
+@pytest.fixture
+async def engine(database: Database) -> AsyncIterator[AsyncEngine]:
+    """The database as the API's role reaches it."""
+    engine = pooled_engine(database.reader, "chartfleet_reader", "tests")
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A transaction that sees every namespace."""
+    async with search.seeing(engine, ("*",)) as connection:
+        yield connection

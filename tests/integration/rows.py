@@ -68,6 +68,25 @@ class Rows:
         )
         return sha256.hex()
 
+    def archive(self, version: int, digest: str, listed: str | None = None, namespace: str = "default", **values: object) -> None:
+        """A version's archive as it was read, without files, and the digest that the index lists for it."""
+        common = {"names": [], "contents": [], **values}
+        self.insert("version_files", version_id=version, namespace=namespace, digest=digest, **common)
+        self.connection.execute("update chartfleet.chart_versions set digest = %s where id = %s", (listed, version))
+
+    def work(self, repository: int, version: int, namespace: str = "default", **values: object) -> None:
+        """An archive that is to be read."""
+        self.insert("file_work", version_id=version, namespace=namespace, repository_id=repository, **{"newest": True, **values})
+
+    def held(self, repository: int, namespace: str = "default", **values: object) -> None:
+        facts = {"reason": "Shrunk", "removals": 90, "versions": 10, "reads": 2, "body_sha256": b"", "content": b"", **values}
+        self.insert("held_listings", repository_id=repository, namespace=namespace, **facts)
+
+    def change(self, change: str, version: str = "1.0.0", replaced: object = None, namespace: str = "default", **values: object) -> None:
+        """A row of the ledger, of the chart repo/app unless said otherwise."""
+        of = {"repository": "repo", "chart": "app", "run_id": 7, **values}
+        self.insert("ledger", namespace=namespace, version=version, change=change, replaced=replaced and Jsonb(replaced), **of)
+
     def run(self, repository: int, state: str, name: str = "any", **values: object) -> int:
         finished = {"finished_at": "now"} if state in ("done", "failed", "parked") else {}
         common = {"namespace": "default", "job": "sync", "cause": "schedule", "argv": ["sync"], **finished, **values}

@@ -1,6 +1,6 @@
 """The API as a client meets it: addresses, bodies, errors, the page."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
@@ -12,7 +12,20 @@ from pydantic import BaseModel, SecretStr
 
 from api.app import create_app
 from api.errors import ErrorBody
-from api.models import Chart, ChartDetail, Health, Listed, Problems, Repository, RepositoryDetail, SyncRequested, Version, VersionDetail
+from api.models import (
+    Change,
+    Chart,
+    ChartDetail,
+    Health,
+    Listed,
+    Problems,
+    Released,
+    Repository,
+    RepositoryDetail,
+    SyncRequested,
+    Version,
+    VersionDetail,
+)
 from api.settings import Settings
 from tests.conftest import Database
 from tests.integration.rows import Rows
@@ -30,13 +43,6 @@ async def client_of(url: str) -> AsyncIterator[httpx2.AsyncClient]:
 async def client(database: Database) -> AsyncIterator[httpx2.AsyncClient]:
     async with client_of(database.reader) as client:
         yield client
-
-
-@pytest.fixture
-def rows(database: Database) -> Iterator[Rows]:
-    rows = Rows(database)
-    yield rows
-    rows.connection.close()
 
 
 def assert_error(response: httpx2.Response, status: int, reason: str) -> str:
@@ -129,7 +135,7 @@ async def test_a_chart_shows_what_its_newest_version_says(client: httpx2.AsyncCl
     assert detail["maintainers"] == [{"name": "Ada", "email": "ada@x", "url": None}]
     assert (detail["sources"], detail["annotations"]) == (["https://s"], {"k": "v"})
     assert (detail["versions"], detail["home"], detail["keywords"]) == (2, "https://home", ["a", "b"])
-    assert detail["files"] == ["readme", "values"]
+    assert detail["files"] == ["values.yaml", "README.md"]
     assert (await client.get("/api/v1/charts/default/repo/app/versions/2.0.0")).json()["metadata"] == metadata
 
 
@@ -148,6 +154,10 @@ async def test_odd_metadata_is_no_obstacle(client: httpx2.AsyncClient, rows: Row
         ("readme", "README.md", "text/markdown"),
         ("values", "values.yaml", "application/yaml"),
         ("schema", "values.schema.json", "application/schema+json"),
+        ("files/README.md", "README.md", "text/markdown"),
+        ("files/values-production.yaml", "values-production.yaml", "application/yaml"),
+        ("files/Chart.yaml", "Chart.yaml", "application/yaml"),
+        ("files/odd%2Fname", "odd/name", "text/plain"),
     ],
 )
 async def test_a_file_comes_byte_for_byte_and_once(client: httpx2.AsyncClient, rows: Rows, file: str, name: str, media_type: str) -> None:
@@ -169,8 +179,7 @@ async def test_a_missing_file_says_why(client: httpx2.AsyncClient, rows: Rows) -
         "waits": {},
         "fails": {"error_class": "SourceUnavailable", "error": "files.example.org: 503", "attempts": 2},
     }.items():
-        of = {"namespace": "default", "repository_id": repository, "newest": True}
-        rows.insert("file_work", version_id=rows.chart(repository, name), **of, **work)
+        rows.work(repository, rows.chart(repository, name), **work)
     rows.file(rows.chart(repository, "none"), "values.yaml", b"a: 1")
     rows.chart(repository, "unasked")
 
@@ -180,8 +189,90 @@ async def test_a_missing_file_says_why(client: httpx2.AsyncClient, rows: Rows) -
     assert "waits to be read" in assert_error(await answer("waits"), 404, "NotFetched")
     assert "SourceUnavailable: files.example.org: 503" in assert_error(await answer("fails"), 404, "NotFetched")
     assert "not read" in assert_error(await answer("unasked"), 404, "NotFetched")
-    assert "the chart has none" in assert_error(await answer("none"), 404, "NotFound")
+    assert "the archive has values.yaml" in assert_error(await answer("none"), 404, "NotFound")
     assert "no version 9.9.9" in assert_error(await answer("none", "9.9.9"), 404, "NotFound")
+
+
+async def test_a_version_says_what_its_archive_holds(client: httpx2.AsyncClient, rows: Rows) -> None:
+    repository = rows.repository("repo")
+    version = rows.chart(repository, "app")
+    dependencies = [{"name": "postgresql", "version": "~12", "repository": "https://x", "condition": "postgresql.enabled"}]
+    rows.archive(
+        version, "cd" * 32, "ab" * 32, signed=True, templates=7, dependencies=Jsonb(dependencies), images=["x/y:1"], read_at="2026-01-01Z"
+    )
+    address = "/api/v1/charts/default/repo/app"
+    detail = (await client.get(f"{address}/versions/1.0.0")).json()
+    assert detail["digest"] == "ab" * 32
+    assert detail["archive"] == {
+        "digest": "cd" * 32,
+        "as_listed": False,
+        "stale": False,
+        "signed": True,
+        "templates": 7,
+        "dependencies": dependencies,
+        "images": ["x/y:1"],
+        "read_at": "2026-01-01T00:00:00Z",
+    }
+    assert detail["waiting"] is None
+    assert (await client.get(address)).json()["archive"] == detail["archive"]
+    assert "digest mismatch" in (await client.get("/")).text
+
+
+async def test_an_archive_that_cannot_be_read_says_why_and_when_again(client: httpx2.AsyncClient, rows: Rows) -> None:
+    repository = rows.repository("repo")
+    failed = {"attempts": 3, "next_attempt_at": "2026-01-02Z", "error_class": "SourceRefused", "error": "x.tgz: status 404"}
+    rows.work(repository, rows.chart(repository, "app"), **failed)
+    detail = (await client.get("/api/v1/charts/default/repo/app/versions/1.0.0")).json()
+    assert (detail["files"], detail["archive"]) == ([], None)
+    assert detail["waiting"] == {
+        "attempts": 3,
+        "next_attempt_at": "2026-01-02T00:00:00Z",
+        "reason": "SourceRefused",
+        "message": "x.tgz: status 404",
+    }
+
+
+async def test_a_readme_from_before_the_digest_changed_is_served_as_stale(client: httpx2.AsyncClient, rows: Rows) -> None:
+    repository = rows.repository("repo")
+    version = rows.chart(repository, "app")
+    sha256 = rows.file(version, "README.md", b"old")
+    address = "/api/v1/charts/default/repo/app/versions/1.0.0"
+    assert "chartfleet-stale" not in (await client.get(f"{address}/readme")).headers
+    rows.connection.execute("update chartfleet.chart_versions set digest = 'new'")
+    rows.work(repository, version)
+    assert (await client.get(address)).json()["archive"]["stale"] is True
+    for name in ("readme", "files/README.md"):
+        response = await client.get(f"{address}/{name}")
+        assert (response.text, response.headers["chartfleet-stale"]) == ("old", "true")
+    again = await client.get(f"{address}/readme", headers={"if-none-match": f'"{sha256}"'})
+    assert (again.status_code, again.headers["chartfleet-stale"]) == (304, "true")
+    assert "digest mismatch" not in (await client.get("/")).text
+
+
+async def test_a_history_says_what_was_replaced_and_only_what_differs(client: httpx2.AsyncClient, rows: Rows) -> None:
+    rows.chart(rows.repository("repo"), "app")
+    before = {
+        "digest": "old",
+        "urls": ["https://user@old.example.org:8443/app.tgz", "app.tgz", "https://[", "https://a.example.org/app.tgz"],
+        "metadata": {"description": "Release 1.0.0", "icon": "https://x/i.png"},
+    }
+    rows.change("added", at="2026-01-01Z", run_id=1)
+    rows.change("host-changed", at="2026-01-02Z", run_id=2, replaced=before)
+    rows.change("added", "2.0.0")
+    address = "/api/v1/charts/default/repo/app/history"
+    newest, _ = found = await items(client, address, version="1.0.0")
+    assert [(item["at"], item["run"], item["version"], item["change"]) for item in found] == [
+        ("2026-01-02T00:00:00Z", 2, "1.0.0", "host-changed"),
+        ("2026-01-01T00:00:00Z", 1, "1.0.0", "added"),
+    ]
+    assert newest["replaced"] == {
+        "digest": "old",
+        "hosts": ["a.example.org", "old.example.org:8443"],
+        "fields": {"urls": before["urls"], "icon": "https://x/i.png"},
+    }
+    assert [item["version"] for item in await items(client, address, limit="1")] == ["2.0.0", "1.0.0", "1.0.0"]
+    assert "no history of chart default/repo/app 9" in assert_error(await client.get(f"{address}?version=9"), 404, "NotFound")
+    assert_error(await client.get("/api/v1/charts/default/repo/other/history"), 404, "NotFound")
 
 
 async def test_a_repository_says_how_it_stands(client: httpx2.AsyncClient, rows: Rows) -> None:
@@ -214,12 +305,65 @@ async def test_a_repositorys_detail_has_its_runs_and_notes(client: httpx2.AsyncC
     rows.run(repository, "done", notes=Jsonb([note]), notes_total=1, phases=Jsonb({"fetch": 12}), requests=1, bytes=2_000, result="changed")
     for _ in range(30):
         rows.run(repository, "done", result="unchanged")
+    mismatch = {"chart": "app", "version": "1", "reason": "DigestMismatch", "message": "listed a, read b"}
+    rows.run(repository, "done", job="files", notes=Jsonb([mismatch]), notes_total=3)
     rows.run(repository, "failed", job="files", error_class="LimitExceeded", error="too large")
     detail = (await client.get("/api/v1/repositories/default/repo")).json()
     assert detail["notes"] == [note]
+    assert (detail["file_notes"], detail["file_notes_total"]) == ([mismatch], 3)
     assert (len(detail["runs"]), detail["runs"][0]["job"], detail["runs"][0]["error"]) == (20, "files", "too large")
     assert detail["ready"] is True
+    rows.run(repository, "running", phase="reading an index of 4 MB")
+    detail = (await client.get("/api/v1/repositories/default/repo")).json()
+    assert detail["phase"] == detail["runs"][0]["phase"] == "reading an index of 4 MB"
     assert_error(await client.get("/api/v1/repositories/default/other"), 404, "NotFound")
+
+
+async def test_a_held_listing_is_told_with_its_counts_until_it_is_released(client: httpx2.AsyncClient, rows: Rows) -> None:
+    repository = rows.repository("repo")
+    address = "/api/v1/repositories/default/repo"
+    assert "nothing is held of repository default/repo" in assert_error(await client.post(f"{address}/release"), 404, "NotFound")
+    assert (await client.get(address)).json()["held"] is None
+    rows.run(repository, "failed", error_class="RemovalsHeld", error="as the run said it")
+    rows.held(repository, removals=990, versions=12, reads=2, first_read_at="2026-01-01 12:00Z", last_read_at="2026-01-01 13:00Z")
+    found = (await client.get(address)).json()
+    assert found["held"] == {
+        "reason": "Shrunk",
+        "removals": 990,
+        "versions": 12,
+        "reads": 2,
+        "released_at": None,
+        "first_read_at": "2026-01-01T12:00:00Z",
+        "last_read_at": "2026-01-01T13:00:00Z",
+        "release_due_at": "2026-01-01T18:00:00Z",
+    }
+    assert (found["ready"], found["reason"]) == (False, "RemovalsHeld")
+    for words in (
+        "lacks 990 of 1,002 versions",
+        "kept since 2026-01-01 12:00 UTC",
+        "read 3 times, and still is after 2026-01-01 18:00 UTC",
+    ):
+        assert words in found["message"]
+    assert "`chartfleet repo release repo -n default`" in found["message"]
+    [listed] = await items(client, "/api/v1/repositories")
+    assert (listed["held"], listed["message"]) == (found["held"], found["message"])
+    assert '<span class="badge held">RemovalsHeld</span>' in (await client.get("/")).text
+
+    response = await client.post(f"{address}/release")
+    assert response.status_code == 202
+    released_at = Released.model_validate_json(response.text, extra="forbid").released_at
+    found = Repository.model_validate((await client.get(address)).json())
+    assert found.held is not None
+    assert found.held.released_at == released_at
+    assert "the next sync applies it" in found.message
+
+
+async def test_a_failure_after_a_listing_was_held_is_told_as_it_is(client: httpx2.AsyncClient, rows: Rows) -> None:
+    repository = rows.repository("repo")
+    rows.held(repository)
+    rows.run(repository, "failed", error_class="SourceUnavailable", error="status 503")
+    found = (await client.get("/api/v1/repositories/default/repo")).json()
+    assert (found["reason"], found["message"], found["held"]["reason"]) == ("SourceUnavailable", "status 503", "Shrunk")
 
 
 async def test_asking_for_a_sync_is_written_before_it_is_answered(client: httpx2.AsyncClient, rows: Rows, database: Database) -> None:
@@ -247,7 +391,11 @@ async def test_no_search_is_an_error(client: httpx2.AsyncClient, rows: Rows, q: 
 
 
 @pytest.mark.parametrize(
-    "address", ["/api/v1/charts", "/api/v1/charts?q=a", "/api/v1/repositories", "/api/v1/charts/default/repo/app/versions"]
+    "address",
+    [
+        *("/api/v1/charts", "/api/v1/charts?q=a", "/api/v1/repositories"),
+        *("/api/v1/charts/default/repo/app/versions", "/api/v1/charts/default/repo/app/history"),
+    ],
 )
 @pytest.mark.parametrize("cursor", ["%25", "W10", "bnVsbA", "WzEsMiwzLDQsNV0", "é", "A" * 5_000])
 async def test_a_bad_cursor_is_the_callers_mistake(client: httpx2.AsyncClient, address: str, cursor: str) -> None:
@@ -333,6 +481,9 @@ async def test_the_openapi_document_tells_the_truth(client: httpx2.AsyncClient, 
     repository = rows.repository("repo")
     version = rows.chart(repository, "app", ["1.1.0", "1.0.0"])
     rows.file(version, "README.md", b"hello")
+    rows.work(repository, version)
+    rows.change("changed", "1.1.0", {"digest": "old"})
+    rows.held(repository)
     rows.run(repository, "done", notes=Jsonb([]), notes_total=0, phases=Jsonb({"read": 1}))
     rows.schedule(repository, next_due_at="now")
     rows.insert("source_problems", source="directory:/m", file="a.yaml", line=3, message="not YAML")
@@ -342,6 +493,7 @@ async def test_the_openapi_document_tells_the_truth(client: httpx2.AsyncClient, 
         "/api/v1/charts/{namespace}/{repository}/{chart}": ChartDetail,
         "/api/v1/charts/{namespace}/{repository}/{chart}/versions": Listed[Version],
         "/api/v1/charts/{namespace}/{repository}/{chart}/versions/{version}": VersionDetail,
+        "/api/v1/charts/{namespace}/{repository}/{chart}/history": Listed[Change],
         "/api/v1/repositories": Listed[Repository],
         "/api/v1/repositories/{namespace}/{name}": RepositoryDetail,
         "/api/v1/problems": Problems,
@@ -358,6 +510,8 @@ async def test_the_openapi_document_tells_the_truth(client: httpx2.AsyncClient, 
     others = {
         "/api/v1/repositories/{namespace}/{name}/sync",
         "/api/v1/charts/{namespace}/{repository}/{chart}/icon",
+        "/api/v1/repositories/{namespace}/{name}/release",
+        "/api/v1/charts/{namespace}/{repository}/{chart}/versions/{version}/files/{name}",
         "/api/v1/charts/{namespace}/{repository}/{chart}/versions/{version}/{file}",
         "/metrics",
     }
@@ -403,10 +557,15 @@ async def test_the_page_follows_a_sync_and_then_rests(client: httpx2.AsyncClient
     empty = (await client.get("/")).text
     assert "No repositories yet" in empty
     assert refresh in empty
-    run = rows.run(rows.repository("repo"), "running", phase="fetch")
+    repository = rows.repository("repo")
+    run = rows.run(repository, "running", phase="reading an index of 4 MB")
     syncing = (await client.get("/")).text
     assert refresh in syncing
-    assert "fetch" in syncing
+    assert "reading an index of 4 MB" in syncing
     assert refresh not in (await client.get("/?q=typing")).text
     rows.connection.execute("update chartfleet.sync_runs set state = 'done', finished_at = now() where id = %s", (run,))
     assert refresh not in (await client.get("/")).text
+    rows.run(repository, "running", job="files", phase="enriching 3,412/3,591")
+    enriching = (await client.get("/")).text
+    assert refresh in enriching
+    assert "enriching 3,412/3,591" in enriching

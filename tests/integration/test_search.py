@@ -1,6 +1,6 @@
 """The statements of catalog.search, as the API's role, on real rows."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -11,7 +11,6 @@ from api.params import tsquery_text
 from catalog import search
 from catalog.engine import pooled_engine
 from catalog.errors import StoreUnavailable
-from catalog.model import RepositoryKey
 from catalog.paging import Slice
 from catalog.search import ChartKey, ChartPosition, ChartQuery, InvalidQuery, VersionPosition
 from tests.conftest import Database
@@ -19,26 +18,6 @@ from tests.integration.rows import Rows
 
 ALL = ("*",)
 FIRST: Slice[Any] = Slice(50)
-
-
-@pytest.fixture
-def rows(database: Database) -> Iterator[Rows]:
-    rows = Rows(database)
-    yield rows
-    rows.connection.close()
-
-
-@pytest.fixture
-async def engine(database: Database) -> AsyncIterator[AsyncEngine]:
-    engine = pooled_engine(database.reader, "chartfleet_reader", "tests")
-    yield engine
-    await engine.dispose()
-
-
-@pytest.fixture
-async def connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    async with search.seeing(engine, ALL) as connection:
-        yield connection
 
 
 async def names(connection: AsyncConnection, typed: str | None = None, **filters: str) -> list[str]:
@@ -151,29 +130,64 @@ async def test_namespaces_are_kept_apart(rows: Rows, engine: AsyncEngine) -> Non
         repository = rows.repository("repo", namespace)
         version = rows.chart(repository, "secret", namespace=namespace)
         rows.file(version, "README.md", f"of {namespace}".encode(), namespace)
-        rows.run(repository, "done", namespace=namespace)
-        rows.schedule(repository, namespace, next_due_at="now")
-        rows.insert(
-            "source_problems", source="directory:/m", file=f"{namespace}.yaml", line=1, namespace=namespace, name="x", message="wrong"
-        )
+        rows.work(repository, version, namespace)
     async with search.seeing(engine, ("a",)) as connection:
         assert [row["namespace"] for row in (await search.search_charts(connection, ChartQuery(), FIRST)).rows] == ["a"]
         assert [row["namespace"] for row in (await search.search_charts(connection, ChartQuery("secret:*"), FIRST)).rows] == ["a"]
-        assert [row["namespace"] for row in (await search.list_repositories(connection, FIRST)).rows] == ["a"]
-        assert [row["file"] for row in await search.problems(connection)] == ["a.yaml"]
-        assert (await search.totals(connection))["repositories"] == 1
         hidden = ChartKey("b", "repo", "secret")
         assert await search.chart(connection, hidden) is None
         assert await search.chart_version(connection, hidden, "1.0.0") is None
         assert await search.version_file(connection, hidden, "1.0.0", "README.md") is None
         assert (await search.versions_of(connection, hidden, FIRST)).total == 0
-        assert await search.repository(connection, RepositoryKey("b", "repo")) is None
-        assert await search.request_sync(connection, RepositoryKey("b", "repo")) is None
-        assert await search.request_sync(connection, RepositoryKey("a", "repo")) is not None
+        for table in ("version_files", "file_work"):
+            seen = await connection.exec_driver_sql(f"select namespace from chartfleet.{table}")
+            assert seen.scalars().all() == ["a"]
         every = "select convert_from(content, 'UTF8') from generate_series(1, 99) v, chartfleet.version_file(v, 'README.md')"
         assert (await connection.exec_driver_sql(every)).scalars().all() == ["of a"]
         matches = await connection.exec_driver_sql("select count(*) from chartfleet.matching_charts('secret:*')")
         assert matches.scalar_one() == 1
+
+
+async def mismatched(connection: AsyncConnection) -> list[int]:
+    """Of all charts."""
+    found = await search.search_charts(connection, ChartQuery(), FIRST)
+    return list(await search.mismatched(connection, [row["id"] for row in found.rows]))
+
+
+LISTED, OTHER = "ab" * 32, "cd" * 32
+APP = ChartKey("default", "repo", "app")
+
+
+async def archive(connection: AsyncConnection) -> tuple[object, object]:
+    """(as_listed, stale) of the one version, equal for its chart."""
+    found, of_chart = await search.chart_version(connection, APP, "1.0.0"), await search.chart(connection, APP)
+    assert found is not None
+    assert of_chart is not None
+    assert (found["as_listed"], found["stale"]) == (of_chart["as_listed"], of_chart["stale"])
+    return found["as_listed"], found["stale"]
+
+
+@pytest.mark.parametrize(
+    ("digest", "listed", "as_listed"),
+    [(LISTED, f"sha256:{LISTED.upper()}", True), (LISTED, LISTED, True), (OTHER, LISTED, False), (OTHER, None, None), (OTHER, "", None)],
+)
+async def test_an_archive_is_as_listed_by_its_digest(
+    rows: Rows, connection: AsyncConnection, digest: str, listed: str | None, as_listed: bool | None
+) -> None:
+    rows.archive(rows.chart(rows.repository("repo"), "app"), digest, listed, as_listed=True)
+    assert await archive(connection) == (as_listed, False)
+    assert bool(await mismatched(connection)) is (as_listed is False)
+
+
+async def test_an_archive_is_stale_until_the_one_that_is_listed_since_is_read(rows: Rows, connection: AsyncConnection) -> None:
+    repository = rows.repository("repo")
+    version = rows.chart(repository, "app")
+    rows.archive(version, OTHER, LISTED, as_listed=True)
+    rows.work(repository, version)
+    assert await archive(connection) == (False, True)
+    assert await mismatched(connection) == []
+    rows.connection.execute("update chartfleet.chart_versions set digest = %s", (OTHER,))
+    assert await archive(connection) == (True, False)
 
 
 @pytest.mark.parametrize("namespaces", [(), ("",), ("c",)])
@@ -190,50 +204,6 @@ async def test_the_next_transaction_of_a_connection_begins_blind(rows: Rows, eng
         assert await names(connection) == ["chart"]
     async with engine.begin() as connection:
         assert await names(connection) == []
-
-
-async def status(connection: AsyncConnection, name: str = "repo") -> dict[str, Any]:
-    row = await search.repository(connection, RepositoryKey("default", name))
-    assert row is not None
-    return dict(row)
-
-
-async def test_a_repository_is_ready_while_its_newest_finished_sync_is_done(rows: Rows, connection: AsyncConnection) -> None:
-    repository = rows.repository("repo")
-    assert (await status(connection))["ready"] is False
-    rows.run(repository, "done", finished_at="2026-01-01Z", notes="[]", notes_total=7)
-    rows.run(repository, "done", finished_at="2026-01-02Z")
-    rows.run(repository, "failed", job="files")
-    rows.run(repository, "running", phase="read")
-    found = await status(connection)
-    assert (found["ready"], found["state"], found["phase"], found["notes_total"]) == (True, "running", "read", 7)
-    assert found["last_sync"] == found["last_success"]
-    rows.run(repository, "failed", finished_at="2026-01-03Z", error_class="SourceRefused", error="403")
-    found = await status(connection)
-    assert (found["ready"], found["error_class"], found["last_sync"].day, found["last_success"].day) == (False, "SourceRefused", 3, 2)
-
-
-async def test_a_problem_of_the_schedule_makes_a_repository_unready(rows: Rows, connection: AsyncConnection) -> None:
-    repository = rows.repository("repo")
-    rows.run(repository, "done")
-    rows.schedule(repository, problem_reason="WaitingForSecret", problem="waiting for Secret default/token (key password)")
-    found = await status(connection)
-    assert (found["ready"], found["problem_reason"]) == (False, "WaitingForSecret")
-
-
-async def test_totals_count_repositories_charts_and_work(rows: Rows, connection: AsyncConnection) -> None:
-    assert (await search.totals(connection))["oldest_success"] is None
-    done = rows.repository("done", charts=3, versions=30)
-    rows.run(done, "done", finished_at="2020-01-01Z")
-    version = rows.chart(done, "chart")
-    rows.insert("file_work", version_id=version, namespace="default", repository_id=done, newest=True)
-    rows.run(rows.repository("running", charts=1, versions=2), "running")
-    rows.schedule(rows.repository("due"), next_due_at="now")
-    rows.schedule(rows.repository("suspended"))
-    found = await search.totals(connection)
-    assert found["oldest_success"] > 5 * 365 * 86_400
-    counts = {name: found[name] for name in ("repositories", "ready", "syncing", "charts", "versions", "files_pending")}
-    assert counts == {"repositories": 4, "ready": 1, "syncing": 2, "charts": 4, "versions": 32, "files_pending": 1}
 
 
 async def test_the_search_goes_by_the_index_of_words(rows: Rows, database: Database) -> None:

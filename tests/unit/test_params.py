@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from api.errors import BadCursor
 from api.params import LONGEST_WORD, MOST_WORDS, cursor_text, position_of, tsquery_text
-from catalog.search import ChartPosition, RepositoryPosition, VersionPosition
+from catalog.search import ChartPosition, VersionPosition
+from catalog.standing import RepositoryPosition
 
 SYNTAX = set("&|!():*<>'\"\\ \t\n\0")
 
