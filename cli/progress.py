@@ -1,5 +1,6 @@
-"""What `up` tells while it runs: a live table of the first syncs on a terminal, then and elsewhere a line for each change."""
+"""What `up` tells while it runs: on a terminal a live table while something is read, then and elsewhere a line for each change."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -26,18 +27,17 @@ class Progress(AbstractContextManager["Progress"]):
     def __init__(self, url: Callable[[], str]) -> None:
         self._url = url
         self._said: Standing = {}
+        self._phases: Mapping[str, str] = {}
         self._console = Console(highlight=False)
-        self._live: Live | None = Live(console=self._console, auto_refresh=False, transient=True) if self._console.is_terminal else None
+        self._live: Live | None = None
+        self._settled = False  # the first syncs are over: from here on only those that have something to read are shown live
         self.rest = BUSY
 
     def __enter__(self) -> Self:
-        if self._live:
-            self._live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._live:
-            self._live.stop()
+        self._end_live()
 
     def look(self) -> None:
         """Ask the API once; an API that is away just now is the supervisor's matter."""
@@ -47,8 +47,10 @@ class Progress(AbstractContextManager["Progress"]):
         except Failure:
             return
         busy = [item for item in items if is_busy(item)]
-        self.rest = BUSY if busy or not items else QUIET
-        self._show_live(items, busy)
+        self._settled = self._settled or bool(items and not busy)
+        shown = [item for item in items if item["phase"] or not self._settled]
+        self.rest = BUSY if busy or shown or not items else QUIET
+        self._show_phases(shown)
         standing = {**{key(item): line(item) for item in items if not is_busy(item)}, **{problem(one): problem(one) for one in problems}}
         kept = {key(item): self._said[key(item)] for item in busy if key(item) in self._said}
         for text in changes(self._said, {**standing, **kept}):
@@ -58,12 +60,23 @@ class Progress(AbstractContextManager["Progress"]):
     def say(self, text: str) -> None:
         self._console.print(Text(text), soft_wrap=True)
 
-    def _show_live(self, items: Sequence[Item], busy: Sequence[Item]) -> None:
-        if not self._live:
-            return
-        if busy:
+    def _show_phases(self, items: Sequence[Item]) -> None:
+        """A table that lives as long as there is something in it; where there is no terminal, a line for each phase that begins."""
+        phases = {key(item): clean(item["phase"]) for item in items if item["phase"]}
+        if not self._console.is_terminal:
+            for text in begun(self._phases, phases):
+                self.say(text)
+        elif items:
+            if not self._live:
+                self._live = Live(console=self._console, auto_refresh=False, transient=True)
+                self._live.start()
             self._live.update(_table(items), refresh=True)
-        elif items:  # the first syncs are over; from here on a line for each change is enough
+        else:
+            self._end_live()
+        self._phases = {**self._phases, **phases}
+
+    def _end_live(self) -> None:
+        if self._live:
             self._live.stop()
             self._live = None
 
@@ -91,6 +104,15 @@ def problem(item: Item) -> str:
     return clean(f"{item['file']}:{item['line']}: {item['message']}")
 
 
+def begun(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What to say of the phases of `now` when those of `before` were the last: nothing while only their numbers change."""
+    return [f"{name}: {phase}" for name, phase in now.items() if _kind(before.get(name, "")) != _kind(phase)]
+
+
+def _kind(phase: str) -> str:
+    return re.sub(r"[\d,./]+", "", phase)
+
+
 def changes(before: Standing, now: Standing) -> list[str]:
     """What to say after `before` was said."""
     new = [text for name, text in now.items() if before.get(name) != text]
@@ -102,6 +124,6 @@ def _table(items: Sequence[Mapping[str, Any]]) -> Table:
     for name in ("REPOSITORY", "CHARTS", "VERSIONS", "NOW"):
         table.add_column(name, no_wrap=True, overflow="ellipsis", justify="right" if name in ("CHARTS", "VERSIONS") else "left")
     for item in items:
-        doing = (item["phase"] or item["state"] or "waiting") if is_busy(item) else item["reason"]
+        doing = item["phase"] or ((item["state"] or "waiting") if is_busy(item) else item["reason"])
         table.add_row(Text(key(item)), f"{item['charts']:,}", f"{item['versions']:,}", Text(clean(doing)))
     return table

@@ -1,4 +1,4 @@
-"""chartfleet repo: list, status, resync."""
+"""chartfleet repo: list, status, resync, release."""
 
 import time
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from catalog.model import HELD_READS
 from cli import instances, output
 from cli.client import Client, Item, path
 from cli.failures import Exit, Failure
@@ -17,7 +18,7 @@ OVER = {"done", "failed", "parked"}
 in_namespace = click.option("-n", "--namespace", default="default", show_default=True, help="Namespace of the repository.")
 
 
-@click.group(help="List repositories, see how their syncs went, ask for a sync.")
+@click.group(help="List repositories, see how their syncs went, ask for a sync, release what is held.")
 def repo() -> None: ...
 
 
@@ -54,6 +55,14 @@ def resync(name: str, namespace: str, wait: bool) -> None:
         _report(f"{namespace}/{name}", _finished(client, where, before))
 
 
+@repo.command(help="Apply a held listing at the next sync, which is asked for: what it removes goes, as its upstream meant it.")
+@click.argument("name")
+@in_namespace
+def release(name: str, namespace: str) -> None:
+    _client().post(f"{path('repositories', namespace, name)}/release")
+    output.show(f"{namespace}/{name}: released; the next sync applies the held listing")
+
+
 def _finished(client: Client, where: str, before: set[int]) -> Item:
     """The first sync that was queued after those of `before` and is over. Raises Failure."""
     end = time.monotonic() + WAIT
@@ -81,7 +90,8 @@ def _print_list(items: list[Item], form: Format) -> None:
 
 def _standing(item: Item) -> tuple[str, str]:
     message = item["message"]
-    return output.age(item["last_success"], output.now()), item["reason"] + (f": {message}" if message and not item["ready"] else "")
+    said = item["reason"] + (f": {message}" if message and not item["ready"] else "")
+    return output.age(item["last_success"], output.now()), f"{item['phase']}; {said}" if item["phase"] else said
 
 
 def _print_one(item: Mapping[str, Any], form: Format) -> None:
@@ -91,12 +101,31 @@ def _print_one(item: Mapping[str, Any], form: Format) -> None:
     names = ("namespace", "name", "type", "url", "charts", "versions", "reason", "message")
     more = ("state", "phase", "last_sync", "last_success", "next_due", "revision", "files_pending")
     output.show(output.fields({name.replace("_", " "): item.get(name) for name in (*names, *more)}))
-    if notes := item.get("notes"):
-        output.show(f"\n{item['notes_total']} notes on entries of the listing:")
-        output.show(output.table(["CHART", "VERSION", "REASON", "MESSAGE"], output.rows_of(notes, "chart", "version", "reason", "message")))
+    if item["held"]:
+        _print_held(item, item["held"])
+    _print_notes(f"{item['notes_total']} notes on entries of the listing", item["notes"])
+    _print_notes(f"{item['file_notes_total']} notes of the last reading of archives", item["file_notes"])
     if runs := item.get("runs"):
         output.show("\nlast runs, newest first:")
         output.show(output.table(["QUEUED", "JOB", "CAUSE", "STATE", "OUTCOME"], [_run_row(run) for run in runs]))
+
+
+def _print_held(item: Item, held: Mapping[str, Any]) -> None:
+    output.show(f"\na listing is held; `chartfleet repo release {item['name']} -n {item['namespace']}` lets the next sync apply it:")
+    facts = {
+        "reason": held["reason"],
+        "lacks": f"{held['removals']:,} of {held['removals'] + held['versions']:,} versions",
+        "read": f"{held['reads']} times, first at {held['first_read_at']}, last at {held['last_read_at']}",
+        "applied by itself": f"after {held['release_due_at']}, when it was read {HELD_READS} times",
+        "released at": held["released_at"],
+    }
+    output.show(output.fields(facts))
+
+
+def _print_notes(title: str, notes: list[Item]) -> None:
+    if notes:
+        output.show(f"\n{title}:")
+        output.show(output.table(["CHART", "VERSION", "REASON", "MESSAGE"], output.rows_of(notes, "chart", "version", "reason", "message")))
 
 
 def _run_row(run: Item) -> list[str]:

@@ -24,7 +24,7 @@ from cli.__main__ import main
 from cli.failures import Exit, Failure
 from cli.instances import Process, Record
 from cli.ports import Claims
-from cli.progress import changes, is_busy, line, problem
+from cli.progress import BUSY, QUIET, Progress, begun, changes, is_busy, line, problem
 from cli.schema import normalised
 from cli.supervisor import backoff
 from tests.conftest import ROOT
@@ -38,7 +38,7 @@ def repository(**fields: Any) -> dict[str, Any]:
     plain: dict[str, Any] = {
         "namespace": "default", "name": "eks", "type": "helm", "url": "https://example.com", "charts": 21, "versions": 1449,
         "ready": True, "reason": "Synced", "message": "in step with its upstream", "last_sync": None,
-        "last_success": None, "revision": None,
+        "last_success": None, "revision": None, "held": None,
         "state": "done", "phase": None, "notes_total": None, "files_pending": 0, "next_due": "2026-11-21T12:10:00Z",
     }  # fmt: skip
     return {**plain, **fields}
@@ -125,6 +125,100 @@ def test_a_slash_in_a_charts_name_travels_as_part_of_the_name() -> None:
         assert run(url, "show", "eks/a/b", "readme", "--version", "1.0+2", "-n", "team").stdout == "# hello\n"
 
 
+def version(**fields: Any) -> dict[str, Any]:
+    """A version as the API gives it, whose archive was read."""
+    archive: dict[str, Any] = {
+        "digest": "cd" * 32, "as_listed": True, "stale": False, "signed": True, "templates": 7, "images": ["x/y:1", "x/z:2"],
+        "dependencies": [{"name": "redis", "version": "~18"}], "read_at": "2026-01-01T00:00:00Z",
+    }  # fmt: skip
+    archive |= {name: fields.pop(name) for name in archive if name in fields}
+    plain = {"version": "1.0.0", "digest": "ab" * 32, "files": ["README.md", "values-prod.yaml"], "archive": archive, "waiting": None}
+    return {**plain, **fields, "metadata": {"home": "not shown"}}
+
+
+def shown(found: dict[str, Any]) -> str:
+    with api({"/api/v1/charts/default/eks/a/versions/1.0.0": found}) as (url, _):
+        result = run(url, "show", "eks/a", "--version", "1.0.0")
+    assert result.exit_code == 0
+    return result.stdout
+
+
+def test_a_version_is_shown_with_what_its_archive_holds() -> None:
+    lines = dict(line.split(None, 1) for line in shown(version()).splitlines())
+    assert lines["files"] == "README.md, values-prod.yaml"
+    assert (lines["templates"], lines["images"], lines["dependencies"], lines["signed"]) == ("7", "x/y:1, x/z:2", "redis ~18", "yes")
+    assert lines["archive"].startswith(f"sha256:{'cd' * 32}, as listed, read ")
+    assert not {"attention", "waiting", "metadata"} & set(lines)
+
+
+def test_a_digest_that_is_not_the_listed_one_is_said_with_both() -> None:
+    [line] = [line for line in shown(version(as_listed=False)).splitlines() if "MISMATCH" in line]
+    assert f"the index lists {'ab' * 32}, the archive has {'cd' * 32}" in line
+    stale = shown(version(as_listed=False, stale=True))
+    assert ("MISMATCH" in stale, "the index lists another archive since" in stale) == (False, True)
+
+
+def test_an_archive_that_waits_says_why_and_until_when() -> None:
+    failed = {"attempts": 3, "next_attempt_at": "2026-01-02T00:00:00Z", "reason": "SourceRefused", "message": "status 404"}
+    text = shown(version(archive=None, waiting=failed))
+    assert "cannot be read: SourceRefused: status 404 (failed 3 times, tried again at 2026-01-02T00:00:00Z)" in text
+    assert "still to be read" in shown(version(archive=None, waiting={**failed, "attempts": 0, "reason": None, "message": None}))
+
+
+@pytest.mark.parametrize(("file", "path"), [("values", "values"), ("values-prod.yaml", "files/values-prod.yaml"), ("a/b", "files/a%2Fb")])
+def test_any_file_is_shown_by_its_name(file: str, path: str) -> None:
+    with api({f"/api/v1/charts/default/eks/a/versions/1.0.0/{path}": "a: 1\n"}) as (url, _):
+        assert run(url, "show", "eks/a", file, "--version", "1.0.0").stdout == "a: 1\n"
+
+
+def test_a_history_is_shown_also_of_a_chart_that_is_withdrawn() -> None:
+    plain = {"at": "2026-01-01T00:00:00.123456Z", "run": 7, "version": "1.0.0"}
+    replaced = {"digest": "old", "hosts": ["x.example.org"], "fields": {"icon": "i", "home": "h"}}
+    rows = [{**plain, "change": "removed", "replaced": None}, {**plain, "change": "host-changed", "replaced": replaced}]
+    where = "/api/v1/charts/default/eks/a/history"
+    with api({where: rows}) as (url, asked):
+        text = run(url, "show", "eks/a", "--history", "--version", "1.0.0").stdout
+        assert json.loads(run(url, "show", "eks/a", "--history", "-o", "json").stdout) == rows
+    assert [line.split() for line in text.splitlines()[1:]] == [
+        ["2026-01-01T00:00:00Z", "7", "1.0.0", "removed"],
+        ["2026-01-01T00:00:00Z", "7", "1.0.0", "host-changed", "digest", "old,", "host", "x.example.org,", "icon,", "home"],
+    ]
+    assert asked == [f"GET {where}?limit=50&version=1.0.0", f"GET {where}?limit=200"]
+
+
+def test_a_held_listing_is_shown_with_how_it_is_released() -> None:
+    held = {
+        "reason": "Shrunk", "removals": 1400, "versions": 49, "reads": 2, "released_at": None, "first_read_at": "2026-01-01T12:00:00Z",
+        "last_read_at": "2026-01-01T13:00:00Z", "release_due_at": "2026-01-01T18:00:00Z",
+    }  # fmt: skip
+    more = {"notes": [], "file_notes": [{"chart": "a", "version": "1", "reason": "DigestMismatch", "message": "m"}], "file_notes_total": 1}
+    answer = {**repository(ready=False, reason="RemovalsHeld", held=held, notes_total=0), **more, "runs": []}
+    with api({"/api/v1/repositories/team/eks": answer}) as (url, _):
+        text = run(url, "repo", "status", "eks", "-n", "team").stdout
+    for words in (
+        *("chartfleet repo release eks -n default", "lacks              1,400 of 1,449 versions"),
+        *("2 times, first at 2026-01-01T12:00:00Z, last at 2026-01-01T13:00:00Z", "after 2026-01-01T18:00:00Z, when it was read 3 times"),
+        *("1 notes of the last reading of archives", "DigestMismatch"),
+    ):
+        assert words in text
+    assert "notes on entries" not in text
+
+
+def test_a_release_asks_the_api_and_says_what_follows() -> None:
+    with api({"/api/v1/repositories/team/eks/release": {"released_at": "2026-01-01T12:00:00Z"}}) as (url, asked):
+        found = run(url, "repo", "release", "eks", "-n", "team")
+        assert run(url, "repo", "release", "other").exit_code == Exit.FAILED
+    assert (found.exit_code, found.stdout) == (0, "team/eks: released; the next sync applies the held listing\n")
+    assert asked[0] == "POST /api/v1/repositories/team/eks/release"
+
+
+def test_the_list_says_what_a_running_job_does() -> None:
+    items = [repository(phase="enriching 3,412/3,591"), repository(name="still")]
+    with api({"/api/v1/repositories": items}) as (url, _):
+        lines = run(url, "repo", "list").stdout.splitlines()
+    assert (lines[1].endswith("enriching 3,412/3,591; Synced"), lines[2].endswith("Synced")) == (True, True)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("form", ["json", "table"])
 def test_a_full_disk_is_one_line(form: str) -> None:
@@ -141,7 +235,17 @@ def test_the_api_says_what_is_not_there() -> None:
     assert (found.exit_code, found.stdout, found.stderr) == (Exit.FAILED, "", "Error: there is no such thing (NotFound)\n")
 
 
-@pytest.mark.parametrize("words", [("show", "no-slash"), ("search", "--limit", "0"), ("search", "-o", "xml"), ("repo", "resync")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("show", "no-slash"),
+        ("search", "--limit", "0"),
+        ("search", "-o", "xml"),
+        ("repo", "resync"),
+        ("repo", "release"),
+        ("show", "a/b", "readme", "--history"),
+    ],
+)
 def test_wrong_usage_is_two(words: tuple[str, ...]) -> None:
     assert run("http://127.0.0.1:1", *words).exit_code == Exit.USAGE
 
@@ -206,6 +310,35 @@ def test_only_what_changed_is_said() -> None:
     before = {"default/a": "a: 1 chart", "default/b": "b: 1 chart", "x.yaml:1: bad": "x.yaml:1: bad"}
     assert changes(before, before) == []
     assert changes(before, {"default/a": "a: 2 charts"}) == ["a: 2 charts", "default/b: removed", "x.yaml:1: bad (solved)"]
+
+
+def test_up_tells_each_phase_once_and_each_standing(capsys: pytest.CaptureFixture[str]) -> None:
+    answers: dict[str, Any] = {"/api/v1/problems": {"items": []}}
+    with api(answers) as (url, _), Progress(lambda: url) as progress:
+        for state, phase, rest in (
+            (None, None, BUSY),
+            ("running", "reading an index of 4 MB", BUSY),
+            ("done", "enriching 12/3,591", BUSY),
+            ("done", "enriching 3,412/3,591", BUSY),
+            ("done", None, QUIET),
+            ("running", None, BUSY),
+            ("done", None, QUIET),
+        ):
+            answers["/api/v1/repositories"] = [repository(state=state, phase=phase)]
+            progress.look()
+            assert progress.rest == rest
+    assert capsys.readouterr().out.splitlines() == [
+        "default/eks: reading an index of 4 MB",
+        "default/eks: enriching 12/3,591",
+        "default/eks: 21 charts, 1,449 versions",
+    ]
+
+
+def test_a_phase_is_said_when_it_begins_and_not_for_each_of_its_numbers() -> None:
+    assert begun({}, {"default/a": "reading an index of 4 MB"}) == ["default/a: reading an index of 4 MB"]
+    before = {"default/a": "enriching 12/3,591", "default/b": "enriching 1/2"}
+    assert begun(before, {"default/a": "enriching 3,412/3,591"}) == []
+    assert begun(before, {"default/b": "reading an index of 5 MB"}) == ["default/b: reading an index of 5 MB"]
 
 
 @pytest.mark.parametrize(
