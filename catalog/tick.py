@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from catalog.errors import CatalogError, RepositoryGone
-from catalog.model import RepositoryKey
+from catalog.model import HELD_FOR, HELD_READS, RepositoryKey
 from catalog.report import MOST_TEXT, Report
 
 
@@ -69,7 +69,7 @@ _HELD = """
     select etag, last_modified, body_sha256, content, reason, removals,
            (select coalesce(sum(c.versions), 0) from chartfleet.charts c
             where c.repository_id = h.repository_id and (c.removed_at is null or c.excluded))::integer as before,
-           released_at is not null or reads + 1 >= 3 and first_read_at <= now() - interval '6 hours' as ripe
+           released_at is not null or reads + 1 >= %s and first_read_at <= now() - %s as ripe
     from chartfleet.held_listings h where repository_id = %s
 """
 
@@ -140,7 +140,7 @@ async def find(connection: AsyncConnection, key: RepositoryKey) -> Stored | None
 async def held_before(connection: AsyncConnection, repository: int) -> HeldBefore | None:
     """The repository's held listing."""
     async with connection.cursor(row_factory=class_row(HeldBefore)) as cursor:
-        await cursor.execute(_HELD, (repository,))
+        await cursor.execute(_HELD, (HELD_READS, HELD_FOR, repository))
         return await cursor.fetchone()
 
 

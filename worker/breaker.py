@@ -1,16 +1,18 @@
 """The removal breaker: does a listing's loss look like an accident? Pure.
 
 Repositories have published an index of one chart, an empty one, or last month's, by mistake. Such a listing is held: what it adds is
-published, what it takes away waits until it has been read `READS` times over `HOURS`, or until a person says so.
+published, what it takes away waits until it has been read `HELD_READS` times over `HELD_FOR`, or until a person says so.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+
+from catalog.model import HELD_FOR, HELD_READS
 
 FEW = 10  # versions that may always go
 SHARE = 0.2  # of all listed versions
-READS, HOURS = 3, 6
+HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,4 +54,5 @@ def held_because(reason: str, removals: int, before: int, reads: int) -> str:
         "Stale": "the listing is older than the one applied: the newer one is kept",
     }[reason]
     times = f"read {reads} time{'s' if reads > 1 else ''} so far"
-    return f"{what} until the same listing was read {READS} times over {HOURS} h ({times}), or until `chartfleet repo release NAME`"
+    terms = f"until the same listing was read {HELD_READS} times over {HELD_FOR / HOUR:g} h"
+    return f"{what} {terms} ({times}), or until `chartfleet repo release NAME`"
