@@ -7,6 +7,7 @@ whatever is newer is a repeatable `--option=key=value`. No secret and, in messag
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from catalog.errors import InvalidJob
 from catalog.model import FilterRule, Repository, RepositoryKey, SecretRef
@@ -149,6 +150,11 @@ def filter_json(rule: FilterRule) -> str:
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
+
+
+def filter_hash(rule: FilterRule | None) -> str:
+    """64 hexadecimal digits for a rule, "" for none."""
+    return sha256(filter_json(rule).encode()).hexdigest() if rule else ""
 
 
 def _filter(text: str) -> FilterRule | None:

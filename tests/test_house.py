@@ -36,6 +36,7 @@ IMPURE_FILES = {
 IMPURE_FUNCTIONS = {
     **dict.fromkeys((f"worker/walk_server.py: {name}" for name in ("serve", "child", "main")), "the fork server's own: they may die"),
     "worker/icons.py: main": "the same",
+    "worker/judge.py: main": "the same",
     "catalog/telemetry.py: set_up_logging": "wiring: each __main__ calls it first",
     **dict.fromkeys((f"controller/directory.py: {name}" for name in ("stamps_of", "texts_of", "manifests_in")), "run in a thread"),
 }
@@ -61,6 +62,7 @@ ADDRESSES = {
     "httpx2": {"worker/http.py"},
     "celery": {"worker/celery_app.py", "worker/scheduler.py", "controller/backends/celery.py"},
     "croniter": {"catalog/schedule.py"},
+    "jq": {"worker/judge.py"},
     "sqlalchemy": {"catalog/*", "migrations/*"},
     "sqlalchemy.exc": {"*"},  # what other rooms translate, and hand on
     "sqlalchemy.ext.asyncio.AsyncConnection": {"*"},

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.errors import InvalidJob
-from catalog.jobs import CleanUpRepository, FetchFiles, Job, SyncRepository, from_argv, to_argv
+from catalog.jobs import CleanUpRepository, FetchFiles, Job, SyncRepository, filter_hash, from_argv, to_argv
 from catalog.model import FilterRule, Repository, RepositoryKey, SecretRef
 
 KEY = RepositoryKey("kubeapps", "my-charts")
@@ -66,6 +66,14 @@ def test_kubeapps_flags_are_understood_in_both_forms() -> None:
 def test_an_argv_that_is_no_job_says_which_word_is_wrong(argv: list[str], said: str) -> None:
     with pytest.raises(InvalidJob, match=said):
         from_argv(argv)
+
+
+def test_equal_rules_have_one_hash_and_no_rule_has_none() -> None:
+    rule = FilterRule("true", {"$a": "1", "$b": "2"})
+    others = [FilterRule("false", rule.variables), FilterRule("true"), FilterRule("true", {"$a": "1", "$b": "3"})]
+    assert filter_hash(rule) == filter_hash(FilterRule("true", {"$b": "2", "$a": "1"}))
+    assert len({filter_hash(each) for each in (rule, *others, None)}) == 5
+    assert filter_hash(None) == ""
 
 
 words = st.text(min_size=1, max_size=20).filter(lambda text: not text.startswith("--") and "@" not in text)
