@@ -112,6 +112,11 @@ async def find_changes(connection: AsyncConnection, repository: int, gone: Seque
     return {str(change): int(count) for change, count in rows}
 
 
+async def staged_charts(connection: AsyncConnection) -> list[str]:
+    """The names of the charts that changed."""
+    return [chart for (chart,) in await connection.execute(text("select chart from pg_temp.staged where version is null"))]
+
+
 async def keep_additions_only(connection: AsyncConnection) -> None:
     """Of a listing that is held, nothing else is published."""
     await connection.execute(text("delete from pg_temp.staged_changes where change in ('changed', 'removed')"))

@@ -100,7 +100,7 @@ _PUT_WORK = text("""
     insert into chartfleet.file_work as w (version_id, namespace, repository_id, newest)
     select v.id, :namespace, :repository, v.version = c.version
     from pg_temp.staged_changes x
-    join chartfleet.charts c on c.repository_id = :repository and c.name = x.chart and c.removed_at is null
+    join chartfleet.charts c on c.repository_id = :repository and c.name = x.chart and (c.removed_at is null or c.excluded)
     join chartfleet.chart_versions v on v.chart_id = c.id and v.version = x.version
     left join chartfleet.version_files f on f.version_id = v.id
     where x.change <> 'removed' and v.urls <> '{}' and (:files = 'all' or :files = 'latest' and v.version = c.version)
@@ -115,7 +115,7 @@ _PUT_WORK_OF_NEWEST = text("""
     insert into chartfleet.file_work (version_id, namespace, repository_id, newest)
     select v.id, :namespace, :repository, true
     from (select distinct chart from pg_temp.staged_changes where change = 'removed') x
-    join chartfleet.charts c on c.repository_id = :repository and c.name = x.chart and c.removed_at is null
+    join chartfleet.charts c on c.repository_id = :repository and c.name = x.chart and (c.removed_at is null or c.excluded)
     join chartfleet.chart_versions v on v.chart_id = c.id and v.version = c.version
     where v.urls <> '{}' and not exists (select from chartfleet.version_files f where f.version_id = v.id)
     on conflict (version_id) do nothing
@@ -208,7 +208,7 @@ async def publish(connection: AsyncConnection, what: Publication) -> None:
 
 
 async def record_history(connection: AsyncConnection, what: Publication) -> None:
-    """The staged changes in the ledger, last in the transaction: whoever holds the lock numbers next, so numbers follow commits."""
+    """The staged changes in the ledger, late in the transaction: whoever holds the lock numbers next, so numbers follow commits."""
     await connection.execute(select(func.pg_advisory_xact_lock(LEDGER_LOCK, 0)))
     await connection.execute(_PUT_LEDGER, {"run": what.run, "namespace": what.key.namespace, "name": what.key.name})
 
@@ -221,9 +221,10 @@ async def visible(connection: AsyncConnection, repository: int) -> tuple[int, in
     return charts, int(versions)
 
 
-async def record_counts(connection: AsyncConnection, repository: int, charts: int, versions: int) -> None:
-    """What readers see of a listing that is not wholly applied."""
-    await connection.execute(update(t.repositories).where(t.repositories.c.id == repository).values(charts=charts, versions=versions))
+async def record_visible(connection: AsyncConnection, repository: int, filter_: str, charts: int, versions: int) -> None:
+    """What readers see, and by which rule, where no listing was wholly applied."""
+    values = {"applied_filter": filter_, "charts": charts, "versions": versions}
+    await connection.execute(update(t.repositories).where(t.repositories.c.id == repository).values(values))
 
 
 async def record_listing(connection: AsyncConnection, repository: int, what: Applied, grace: timedelta | None) -> None:

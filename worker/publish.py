@@ -6,21 +6,23 @@ One transaction publishes a listing, so no reader sees half of it. A big first l
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog import holding, staging, store, tick
 from catalog.errors import RemovalsHeld
+from catalog.filtering import Filtered, apply_filter
 from catalog.holding import Held
-from catalog.jobs import SyncRepository
+from catalog.jobs import SyncRepository, filter_hash
 from catalog.report import Note, Report
 from catalog.store import Applied, Publication
 from catalog.tick import Stored
 from worker.breaker import Age, accident, held_because
 from worker.child import Part, Question, Restart, Rows
 from worker.entries import timestamp
+from worker.filters import judge_charts
 from worker.frames import End, Known, Request
 from worker.process import Worker, timed
 from worker.sources.helm import Listing
@@ -84,7 +86,7 @@ class Publishing:
         """What the next request goes by; `end` is None when the same bytes came."""
         return Applied(
             fingerprint=self.job.fingerprint,
-            filter="",
+            filter=filter_hash(self.job.repository.filter),
             files=self.job.repository.options.get("files", "all"),
             etag=self.listing.etag,
             last_modified=self.listing.last_modified,
@@ -112,7 +114,7 @@ async def publish(worker: Worker, job: SyncRepository, stored: Stored, run: int,
         if early:
             async with worker.transaction() as connection:
                 await staging.stage(connection, reading.spooled())
-                await _publish_staged(this, connection, reading.end, early=False)
+                await _publish_staged(this, connection, reading.end, tail=True)
     if held:
         raise RemovalsHeld(held)
 
@@ -133,8 +135,10 @@ async def _after(first: Part, parts: AsyncIterator[Part]) -> AsyncIterator[Part]
         yield part
 
 
-async def _publish_staged(this: Publishing, connection: AsyncConnection, end: End, *, early: bool) -> str | None:
-    """Publish what is staged; what to say when its removals are held."""
+async def _publish_staged(
+    this: Publishing, connection: AsyncConnection, end: End, *, early: bool = False, tail: bool = False
+) -> str | None:
+    """Publish what is staged; what to say when its removals are held. `tail`: what a rule goes by was published before."""
     async with timed(this.report, "publish"):
         await store.lock_repository(connection, this.stored.id)
         await store.update_specification(connection, this.stored.id, this.job.repository.type, this.job.repository.url)
@@ -142,19 +146,45 @@ async def _publish_staged(this: Publishing, connection: AsyncConnection, end: En
         held = await _judge(this, connection, end, changes)
         what = this.what(end, held=held is not None, early=early)
         await store.publish(connection, what)
+        verdicts = {} if tail else await _verdicts(this, connection)
+        await store.record_history(connection, what)
+        filtered = await apply_filter(connection, this.run, this.job.key, verdicts) if verdicts else Filtered()
         this.report.charts, this.report.versions = await store.visible(connection, this.stored.id)
         if early or held:
-            await store.record_counts(connection, this.stored.id, this.report.charts, this.report.versions)
+            rule = filter_hash(this.job.repository.filter)
+            await store.record_visible(connection, this.stored.id, rule, this.report.charts, this.report.versions)
         else:
             await holding.let_go(connection, this.stored.id)
             grace = this.worker.settings.grace if changes.get("removed") else None
             await store.record_listing(connection, this.stored.id, this.applied(end), grace)
-        await store.record_history(connection, what)
-    _count(this.report, changes)
+    _count(this.report, changes, filtered)
     if not early and held is None:
         await _purge_if_due(this.worker, connection, this.stored)
         await tick.finish_run(this.worker.connection, this.run, this.report)
     return held
+
+
+async def _verdicts(this: Publishing, connection: AsyncConnection) -> Mapping[int, bool]:
+    """What the rule says of the charts that came; of all when the rule is another, or the URL, which a rule may look at."""
+    job, stored = this.job, this.stored
+    applies = filter_hash(job.repository.filter), job.repository.url
+    if applies[0] == stored.applied_filter == "":
+        return {}
+    names = await staging.staged_charts(connection) if applies == (stored.applied_filter, stored.url) else None
+    return (await judge_charts(connection, job, stored.id, names, this.report)).verdicts
+
+
+async def filter_anew(worker: Worker, job: SyncRepository, stored: Stored, run: int, report: Report) -> Stored:
+    """Apply another rule to the listing that stands, by its stored rows; returns the repository as it stands then."""
+    rule = filter_hash(job.repository.filter)
+    async with worker.transaction() as connection:
+        await store.lock_repository(connection, stored.id)
+        judgement = await judge_charts(connection, job, stored.id, None, report)
+        filtered = await apply_filter(connection, run, job.key, judgement.verdicts)
+        charts, versions = await store.visible(connection, stored.id)
+        await store.record_visible(connection, stored.id, rule, charts, versions)
+    _count(report, {}, filtered)
+    return replace(stored, applied_filter=rule, charts=charts, versions=versions)
 
 
 async def _judge(this: Publishing, connection: AsyncConnection, end: End, changes: dict[str, int]) -> str | None:
@@ -201,8 +231,9 @@ async def _purge_if_due(worker: Worker, connection: AsyncConnection, stored: Sto
         await store.purge(connection, stored.id, worker.settings.grace)
 
 
-def _count(report: Report, changes: Mapping[str, int]) -> None:
+def _count(report: Report, changes: Mapping[str, int], filtered: Filtered) -> None:
     report.added += changes.get("added", 0) + changes.get("reappeared", 0)
     report.changed += changes.get("changed", 0)
     report.removed += changes.get("removed", 0)
-    report.result = "changed" if report.added or report.changed or report.removed else "unchanged"
+    changed = report.added or report.changed or report.removed or filtered.excluded or filtered.included
+    report.result = "changed" if changed else "unchanged"

@@ -2,7 +2,7 @@
 
 from catalog import tick
 from catalog.errors import InvalidRepository, RemovalsHeld
-from catalog.jobs import SyncRepository
+from catalog.jobs import SyncRepository, filter_hash
 from catalog.report import Report
 from catalog.tick import HeldBefore, Stored
 from worker.breaker import held_because
@@ -17,10 +17,6 @@ async def sync(worker: Worker, job: SyncRepository, stored: Stored, run: int, re
     open_listing = SOURCES.get(job.repository.type)
     if open_listing is None:
         raise InvalidRepository(f"spec.type {job.repository.type!r} is not supported: one of {', '.join(SOURCES)}")
-    if job.repository.filter:
-        raise InvalidRepository(
-            "spec.filterRule is not supported yet; without it charts would be shown that it excludes, so nothing is synced"
-        )
     credentials = await credentials_for(job.repository, worker.settings)
     asked = job.repository
     same = (stored.applied_fingerprint or "", stored.type, stored.url) == (job.fingerprint, asked.type, asked.url)  # else read afresh
@@ -28,19 +24,28 @@ async def sync(worker: Worker, job: SyncRepository, stored: Stored, run: int, re
     async with worker.http.remote(job.repository, credentials, report) as remote, timed(report, "fetch"):
         listing = await open_listing(remote, worker.settings, _validators(stored, held) if same else None)
     if listing is None:
-        await _not_modified(worker, stored, held, run, report)
+        await _not_modified(worker, await _filtered(worker, job, stored, run, report), held, run, report)
         return
     from worker import publish  # noqa: PLC0415 - brings SQLAlchemy, which an unchanged run does without
 
     try:
         if held and not held.ripe and same and listing.sha256 == held.body_sha256:
-            await _not_modified(worker, stored, held, run, report)
+            await _not_modified(worker, await _filtered(worker, job, stored, run, report), held, run, report)
         elif same and listing.sha256 == stored.body_sha256:
-            await publish.keep(worker, job, stored, run, listing, report)
+            await publish.keep(worker, job, await _filtered(worker, job, stored, run, report), run, listing, report)
         else:
             await publish.publish(worker, job, stored, run, listing, report)
     finally:
         listing.close()
+
+
+async def _filtered(worker: Worker, job: SyncRepository, stored: Stored, run: int, report: Report) -> Stored:
+    """The repository once another rule was applied to the listing that stands."""
+    if filter_hash(job.repository.filter) == stored.applied_filter:
+        return stored
+    from worker import publish  # noqa: PLC0415 - as above
+
+    return await publish.filter_anew(worker, job, stored, run, report)
 
 
 async def _held(worker: Worker, stored: Stored) -> HeldBefore | None:

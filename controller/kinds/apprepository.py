@@ -33,7 +33,7 @@ def parse(value: Mapping[str, Any], secret_hash: Callable[[str, str, str], str],
         reason, problem = "InvalidRepository", refused
     secrets = [secret_hash(key.namespace, ref.name, ref.key) for ref in (repository.auth, repository.ca) if ref]
     plain = spec.plain()
-    listing = {name: plain.get(name) for name in ("type", "url", "auth", "filterRule", "ociRepositories", "tlsInsecureSkipVerify")}
+    listing = {name: plain.get(name) for name in ("type", "url", "auth", "ociRepositories", "tlsInsecureSkipVerify")}
     spec.number("resyncRequests")
     return Desired(
         repository=repository,
@@ -123,8 +123,6 @@ def _refusal(repository: Repository) -> str | None:
     """Why a repository of the right shape is still not synced."""
     if repository.type == "oci":
         return "spec.type oci is not supported yet: only helm repositories are synced"
-    if repository.filter:
-        return "spec.filterRule is not supported yet: nothing is synced, since charts would be shown that it excludes"
     return None
 
 

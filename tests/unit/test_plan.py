@@ -104,8 +104,9 @@ def test_a_suspended_or_refused_repository_is_not_synced() -> None:
         assert plan(wanted, None, "i") == (EnsureSchedule(wanted, "i"),)
 
 
-def test_a_bumped_resync_request_is_a_change_that_the_listing_does_not_depend_on() -> None:
-    before, after = desired(), desired(FULL.replace("resyncRequests: 3", "resyncRequests: 4"))
+@pytest.mark.parametrize(("old", "new"), [("resyncRequests: 3", "resyncRequests: 4"), ("variables: {$v: x}", "variables: {$v: y}")])
+def test_a_resync_request_and_the_filter_are_changes_that_the_listing_does_not_depend_on(old: str, new: str) -> None:
+    before, after = desired(), desired(FULL.replace(old, new))
     assert before.fingerprint != after.fingerprint
     assert before.listing_fingerprint == after.listing_fingerprint
     assert before.listing_fingerprint != desired(FULL.replace("charts.example.com", "other.example.com")).listing_fingerprint
