@@ -1,49 +1,72 @@
-"""File work: the archives that a listing made due, read in memory, at most ten at once; what fails comes back by its own clock."""
+"""File work: the archives that a listing made due, at most ten requests at once; what fails comes back by its own clock.
+
+Ten readers take from one queue and put what they find into one batch, which is stored in one transaction when it is full. So memory holds
+a batch, ten small archives and one large one, however many are due.
+"""
 
 import asyncio
-import hashlib
 import random
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from time import monotonic
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from catalog import contents, store, tick
-from catalog.contents import FileWork
-from catalog.errors import CatalogError, SourceMalformed, SourceRefused, SourceUnavailable
+from catalog.contents import FileWork, Postponed
+from catalog.errors import CatalogError, InvalidRepository, LimitExceeded, SourceError, SourceMalformed, SourceRefused, SourceUnavailable
 from catalog.jobs import FetchFiles
+from catalog.model import Repository
 from catalog.report import MOST_TEXT, Report
 from catalog.tick import Stored
-from worker.archive import MOST_PACKED, read_chart_files
+from worker.archive import MOST_PACKED
 from worker.credentials import credentials_for
+from worker.findings import Batch, HostSilent, backoff, found_in, most_hopeful, note_mismatch
 from worker.http import Remote
 from worker.process import Worker
 from worker.sources.helm import archive_url
 
 log = structlog.get_logger()
+MODES = ("all", "latest", "none")
 AT_ONCE = 10
-BATCH = 40
+PAGE = 2_000  # due archives known at once
+SMALL = 1024 * 1024  # bytes of an archive beyond which it is received alone
+MOST_PROVENANCE = 64 * 1024
 LONGEST = 300.0  # seconds of one job; the rest is the next one's
-SILENT = 5  # consecutive failures after which a host is left alone for this job
-HOUR, DAY = 3_600.0, 86_400.0
+SILENT = 5  # consecutive failures after which a host's archives wait together
+HOUR = 3_600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """One archive's outcome: its files, or the error."""
+@dataclass(slots=True)
+class FileRun:
+    """One run: its queue, its batch and what it knows of hosts. `connection` guards the worker's one connection, `large` the memory."""
 
-    work: FileWork
-    files: dict[str, tuple[bytes, bytes]]
-    digest: str = ""
-    error: CatalogError | None = None
+    worker: Worker
+    job: FetchFiles
+    repository: int
+    number: int
+    remote: Remote
+    end: float
+    batch: Batch
+    total: int = 0
+    done: int = 0
+    said: float = 0.0
+    queue: deque[FileWork] = field(default_factory=deque)
+    last: FileWork | None = None  # that was put into the queue
+    over: bool = False  # nothing is due behind it
+    failures: Counter[str] = field(default_factory=Counter)
+    silent: dict[str, float] = field(default_factory=dict)  # hosts that are left alone, and the seconds that their archives wait
+    connection: asyncio.Lock = field(default_factory=asyncio.Lock)
+    large: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 async def fetch_files(worker: Worker, job: FetchFiles, stored: Stored, run: int, report: Report) -> None:
-    """Read what is due, batch by batch, and record the run as done; what stops the whole job postpones all of it."""
+    """Read what is due and record the run as done; what stops the whole job postpones all of it."""
     try:
         await _fetch_due(worker, job, stored, run, report)
     except Exception as error:
@@ -55,77 +78,182 @@ async def fetch_files(worker: Worker, job: FetchFiles, stored: Stored, run: int,
         raise
 
 
-async def _fetch_due(worker: Worker, job: FetchFiles, stored: Stored, run: int, report: Report) -> None:
+async def _fetch_due(worker: Worker, job: FetchFiles, stored: Stored, number: int, report: Report) -> None:
+    mode, start = files_mode(job.repository), monotonic()
     credentials = await credentials_for(job.repository, worker.settings)
-    end, failures, done = monotonic() + LONGEST, Counter[str](), 0
     async with worker.http.remote(job.repository, credentials, report) as remote:
-        while monotonic() < end and (batch := await _due(worker, stored)):
-            fetched = await _fetch_batch(remote, batch, failures)
-            await _record(worker, job, stored.id, fetched)
-            done += sum(1 for each in fetched if each.error is None)
-            async with worker.connection.transaction():
-                await tick.set_phase(worker.connection, run, f"read {done:,} archives")
-    report.result, report.added = "changed" if done else "unchanged", done
+        run = FileRun(worker, job, stored.id, number, remote, start + LONGEST, Batch(start))
+        async with worker.transaction() as connection:
+            if mode != "all":  # what a listing made due, whatever is wanted
+                await store.lock_repository(connection, stored.id)
+                await contents.want_files(connection, stored.id, job.key.namespace, mode)
+            run.total = await contents.count_due(connection, stored.id)
+        await _read_all(run)
+    report.result = "changed" if report.added else "unchanged"
+    async with worker.transaction() as connection:
+        await contents.tidy(connection)
     async with worker.connection.transaction():
-        await tick.finish_run(worker.connection, run, report)
+        await tick.finish_run(worker.connection, number, report)
 
 
-async def _due(worker: Worker, stored: Stored) -> list[FileWork]:
-    async with worker.transaction() as connection:
-        return await contents.due_files(connection, stored.id, BATCH)
-
-
-async def _fetch_batch(remote: Remote, batch: Sequence[FileWork], failures: Counter[str]) -> list[Fetched]:
-    room = asyncio.Semaphore(AT_ONCE)
-
-    async def one(work: FileWork) -> Fetched:
-        async with room:
-            return await _fetch(remote, work, failures)
-
-    return await asyncio.gather(*(one(work) for work in batch))
-
-
-async def _fetch(remote: Remote, work: FileWork, failures: Counter[str]) -> Fetched:
-    host = ""
+async def _read_all(run: FileRun) -> None:
+    """Ten readers on one queue; the first error ends all of them."""
     try:
-        if not work.urls:
-            raise SourceMalformed("the index names no url for it")
-        url = archive_url(remote.repository.url, work.urls[0])
-        scheme, host = urlsplit(url).scheme, urlsplit(url).netloc.rpartition("@")[2]
-        if failures[host] >= SILENT:
-            raise SourceUnavailable(f"{host} did not answer {SILENT} times in a row; left alone for now")
-        if scheme not in ("http", "https"):
-            raise SourceRefused(f"{scheme}:// archives cannot be read yet")
-        data = await remote.body(url, MOST_PACKED, "the archive")
-        failures[host] = 0
-        files = {name: (hashlib.sha256(content).digest(), content) for name, content in read_chart_files(data).items()}
-        return Fetched(work, files, hashlib.sha256(data).hexdigest())
-    except ValueError as error:
-        return Fetched(work, {}, error=SourceMalformed(f"the listed url is none: {error}"))
-    except CatalogError as error:
-        failures[host] = failures[host] + 1 if isinstance(error, SourceUnavailable) else 0
-        return Fetched(work, {}, error=error)
-    except Exception as error:  # a defect of ours with this archive is no reason to leave the others
-        log.exception("a defect", action="defect", chart=work.chart, version=work.version)
-        return Fetched(
-            work, {}, error=SourceMalformed(f"the archive cannot be read ({type(error).__name__}); the worker's log has the trace")
-        )
+        await _say(run)
+        async with asyncio.TaskGroup() as readers:
+            for _ in range(min(AT_ONCE, run.total)):
+                readers.create_task(_read_on(run))
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    await _store(run)
 
 
-async def _record(worker: Worker, job: FetchFiles, repository: int, fetched: Sequence[Fetched]) -> None:
-    async with worker.transaction() as connection:
-        await store.lock_repository(connection, repository)
-        await contents.put_contents(connection, dict(content for each in fetched for content in each.files.values()))
-        for each in fetched:
-            if each.error is None:
-                files = {name: sha256 for name, (sha256, _) in each.files.items()}
-                await contents.put_files(connection, each.work, job.key.namespace, files, each.digest)
+async def _read_on(run: FileRun) -> None:
+    while work := await _next(run):
+        await _read(run, work)
+        run.done += 1
+        await _say(run)
+
+
+async def _next(run: FileRun) -> FileWork | None:
+    """The next archive to read, or None at the end of the work or the time."""
+    async with run.connection:
+        if monotonic() > run.end:
+            return None
+        if not run.queue and not run.over:
+            async with run.worker.transaction() as connection:
+                run.queue.extend(await contents.due_files(connection, run.repository, run.last, PAGE))
+            run.over = len(run.queue) < PAGE
+            run.last = run.queue[-1] if run.queue else None
+        return run.queue.popleft() if run.queue else None
+
+
+async def _make_room(run: FileRun) -> None:
+    """Store the batch if it is full. What follows without an `await` finds room in it."""
+    while run.batch.is_full(monotonic()):
+        async with run.connection:
+            if run.batch.is_full(monotonic()):  # nobody was faster
+                await _store(run)
+
+
+async def _store(run: FileRun) -> None:
+    """Store the batch in one transaction; readers go on into a new one."""
+    batch, run.batch = run.batch, Batch(monotonic())
+    async with run.worker.transaction() as connection:
+        await store.lock_repository(connection, run.repository)
+        if batch.read:
+            await contents.put_contents(connection, batch.contents)
+            run.remote.report.added += await contents.put_files(connection, run.job.key.namespace, batch.read)
+        if batch.failed:
+            await contents.postpone_files(connection, batch.failed)
+
+
+async def _say(run: FileRun) -> None:
+    """The run's progress, at most once a second."""
+    if monotonic() - run.said < 1.0 or not run.total:
+        return
+    run.said = monotonic()
+    async with run.connection, run.worker.connection.transaction():
+        await tick.set_phase(run.worker.connection, run.number, f"enriching {run.done:,}/{max(run.done, run.total):,}")
+
+
+async def _read(run: FileRun, work: FileWork) -> None:
+    """Read one archive, from the first of its urls that offers it, into the batch; or postpone it."""
+    errors: list[CatalogError] = []
+    try:
+        for url in work.urls:
+            try:
+                await _read_from(run, work, resolved(run.job.repository, url))
+            except (SourceError, LimitExceeded) as error:
+                errors.append(error)
             else:
-                wait = backoff(each.work.attempts, each.error, random.random())  # noqa: S311 - jitter, not a secret
-                await contents.postpone_files(connection, [each.work.version_id], wait, each.error.reason, str(each.error)[:MOST_TEXT])
+                return
+        error = most_hopeful(errors)
+    except (CatalogError, psycopg.Error, SQLAlchemyError):
+        raise  # of the repository, or of a batch that was stored on the way
+    except Exception as defect:  # a defect of ours with this archive is no reason to leave the others
+        log.exception("a defect", action="defect", chart=work.chart, version=work.version)
+        error = SourceMalformed(f"the archive cannot be read ({type(defect).__name__}); the worker's log has the trace")
+    await _make_room(run)
+    wait = backoff(work.attempts, error, random.random())  # noqa: S311 - jitter, not a secret
+    run.batch.add(Postponed(work, wait, error.reason, str(error)[:MOST_TEXT]))
 
 
-def backoff(attempts: int, error: CatalogError, chance: float) -> float:
-    """Seconds until the next attempt, ± 20 %: a minute, doubled up to a day; at least what the remote asks; a day if a person must help."""
-    wait = min(DAY, 60.0 * 2**attempts) if error.transient else DAY
-    return max(wait * (0.8 + 0.4 * chance), getattr(error, "retry_after", None) or 0.0)
+async def _read_from(run: FileRun, work: FileWork, url: str) -> None:
+    host = host_of(url)
+    if host in run.silent:
+        raise HostSilent(f"{host} did not answer {SILENT} times in a row; its archives wait together", run.silent[host])
+    try:
+        async with _received(run, url) as packed:
+            run.failures[host] = 0
+            run.silent.pop(host, None)
+            signed = await _signed(run, url) if work.newest else None
+            await _make_room(run)
+            found = found_in(work, packed, signed)
+            run.batch.add(found)
+    except SourceUnavailable as error:
+        run.failures[host] += 1
+        if run.failures[host] == SILENT:
+            run.silent[host] = backoff(work.attempts, error, random.random())  # noqa: S311 - jitter, not a secret
+        raise
+    note_mismatch(run.remote.report, found.archive)
+
+
+@asynccontextmanager
+async def _received(run: FileRun, url: str) -> AsyncGenerator[bytes]:
+    """An archive's bytes. Large ones are received and worked on one at a time, lest ten of them be in memory together."""
+    pieces: list[bytes] = []
+    size, alone = 0, False
+    try:
+        async with run.remote.get(url, {"Accept-Encoding": "identity"}) as answer:  # a .tgz is packed as it is
+            async for piece in answer.pieces(MOST_PACKED, "the archive"):
+                pieces.append(piece)
+                size += len(piece)
+                if size > SMALL and not alone:
+                    alone = await run.large.acquire()
+        yield b"".join(pieces)
+    finally:
+        if alone:
+            run.large.release()
+
+
+async def _signed(run: FileRun, url: str) -> bool | None:
+    """Whether a provenance file stands beside an archive; None when that cannot be said now. Asked once, whatever the answer."""
+    try:
+        body = await run.remote.body(provenance_url(url), MOST_PROVENANCE, "the provenance file")
+    except SourceRefused:  # 404, and the 403 of object stores that tell nobody what they lack
+        return False
+    except CatalogError:
+        return None
+    return b"-----BEGIN PGP SIGNED MESSAGE-----" in body
+
+
+def files_mode(repository: Repository) -> str:
+    """Whose archives are wanted: `all` versions', each chart's `latest`, or `none`. Raises InvalidRepository."""
+    mode = repository.options.get("files", "all")
+    if mode not in MODES:
+        raise InvalidRepository(f"files is one of {', '.join(MODES)}, not {mode!r}")
+    return mode
+
+
+def resolved(repository: Repository, url: str) -> str:
+    """Where an archive is. Raises SourceMalformed or SourceRefused."""
+    try:
+        target = archive_url(repository.url, url)
+        scheme = urlsplit(target).scheme
+    except ValueError as error:
+        raise SourceMalformed(f"the listed url is none: {error}") from None
+    if scheme not in ("http", "https"):
+        raise SourceRefused(f"{scheme}:// archives cannot be read yet")
+    return target
+
+
+def host_of(url: str) -> str:
+    """`host:port`, as far as the url says it."""
+    return urlsplit(url).netloc.rpartition("@")[2].lower()
+
+
+def provenance_url(url: str) -> str:
+    """Helm's rule: beside the archive, with .prov at the end of its path."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"{parts.path}.prov"))

@@ -67,6 +67,11 @@ class YamlReader:
         if type(end) is not DocumentEndEvent:
             raise SourceMalformed(f"line {end.start_mark.line + 1}: text after the index's end")
 
+    def document(self) -> Any:
+        """A text that is one value, such as a Chart.yaml. Raises as `charts` does."""
+        self._next()  # the stream's start
+        return None if type(self._next()) is StreamEndEvent else self._node(self._next(), 1)
+
     def _entries(self, event: Any) -> Entries:
         if getattr(event, "value", None) in NULLS:
             return

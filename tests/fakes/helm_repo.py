@@ -37,12 +37,13 @@ def index(charts: dict[str, list[dict[str, object]]]) -> bytes:
 
 @dataclass
 class HelmRepo:
-    """What is served. `status` answers instead of the index; `requests` lists (path, headers)."""
+    """What is served. `status` answers instead of the index, `statuses` instead of other files; `requests` lists (path, headers)."""
 
     index: bytes = b"apiVersion: v1\nentries: {}\n"
     archives: dict[str, bytes] = field(default_factory=dict)
     validators: bool = True
     status: int = 200
+    statuses: dict[str, int] = field(default_factory=dict)
     cut: int | None = None
     redirect: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
@@ -63,8 +64,9 @@ class Handler(BaseHTTPRequestHandler):
         if repo.redirect and path.endswith("/index.yaml"):
             return self.answer(302, b"", {"Location": repo.redirect})
         if not path.endswith("/index.yaml"):
-            body = repo.archives.get(path.rpartition("/")[2])
-            return self.answer(200 if body is not None else 404, body or b"")
+            name = path.rpartition("/")[2]
+            body = repo.archives.get(name)
+            return self.answer(repo.statuses.get(name, 200 if body is not None else 404), body or b"")
         if repo.status != 200:
             return self.answer(repo.status, b"no", {"Retry-After": "7"} if repo.status in (429, 503) else {})
         etag = f'"{hashlib.sha256(repo.index).hexdigest()[:16]}"'

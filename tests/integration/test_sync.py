@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +9,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from catalog import contents, tick
 from catalog.database import SYNC_LOCK
-from catalog.jobs import FetchFiles
-from catalog.model import RepositoryKey, SecretRef
+from catalog.model import RepositoryKey
 from tests.fakes.helm_repo import HelmRepo, archive, index, serving
-from tests.integration.conftest import KEY, Syncer
+from tests.integration.conftest import Syncer
 
 TWO = {"a": [{"version": "1.0.0", "digest": "d1"}, {"version": "1.10.0", "digest": "d2"}], "b": [{"version": "0.1.0", "digest": "d3"}]}
 
@@ -234,115 +231,6 @@ async def test_a_repository_deleted_while_it_is_read_is_not_published(syncer: Sy
     assert syncer.database.rows("select count(*) from chartfleet.charts") == [(0,)]
 
 
-async def test_every_versions_files_are_read_and_shared_contents_stand_once(syncer: Syncer) -> None:
-    same = {"README__md": "# hello", "values__yaml": "a: 1\n"}
-    syncer.repo.archives = {"a-1.10.0.tgz": archive("a", **same), "b-0.1.0.tgz": archive("b", values__schema__json="{}", **same)}
-    await syncer.sync(index({"a": [{"version": "1.0.0"}, {"version": "1.10.0"}], "b": [{"version": "0.1.0"}]}))
-    outcome = await syncer.files()
-    assert outcome.report.added == 2
-    assert sorted(syncer.repo.archive_requests()) == ["/a-1.0.0.tgz", "/a-1.10.0.tgz", "/b-0.1.0.tgz"]
-    assert syncer.database.rows("select sum(cardinality(names)) from chartfleet.version_files") == [(5,)]
-    assert syncer.database.rows("select count(*) from chartfleet.blobs") == [(3,)]
-
-
-async def test_a_failed_archive_is_retried_by_its_own_clock_without_a_new_index(syncer: Syncer) -> None:
-    await syncer.sync(index({"a": [{"version": "1.0.0"}]}))
-    await syncer.files()
-    work = "select attempts, error_class, next_attempt_at > now() + interval '10 hours' from chartfleet.file_work"
-    assert syncer.database.rows(work) == [(1, "SourceRefused", True)]
-    syncer.repo.archives = {"a-1.0.0.tgz": archive("a", README__md="x")}
-    await syncer.files()
-    assert syncer.database.rows(work), "its time has not come"
-    syncer.database.rows("update chartfleet.file_work set next_attempt_at = now()")
-    await syncer.files()
-    assert not syncer.database.rows(work)
-
-
-async def test_a_digest_that_differs_is_kept_beside_the_files(syncer: Syncer) -> None:
-    syncer.repo.archives = {"a-1.0.0.tgz": archive("a", README__md="x")}
-    await syncer.sync(index({"a": [{"version": "1.0.0", "digest": "sha256:" + "0" * 64}]}))
-    await syncer.files()
-    [(found, as_listed)] = syncer.database.rows("select digest, as_listed from chartfleet.version_files")
-    assert re.fullmatch("[0-9a-f]{64}", str(found))
-    assert as_listed is False
-    assert syncer.database.rows("select count(*) from chartfleet.version_files") == [(1,)]
-
-
-async def test_an_archive_that_is_replaced_is_read_again(syncer: Syncer) -> None:
-    syncer.repo.archives = {"a-1.0.0.tgz": archive("a", README__md="old")}
-    await syncer.sync(index({"a": [{"version": "1.0.0", "digest": "1"}]}))
-    await syncer.files()
-    syncer.repo.archives = {"a-1.0.0.tgz": archive("a", README__md="new")}
-    await syncer.sync(index({"a": [{"version": "1.0.0", "digest": "2"}]}))
-    await syncer.files()
-    texts = syncer.database.rows("select b.content from chartfleet.version_files f join chartfleet.blobs b on b.sha256 = any (f.contents)")
-    assert texts == [(b"new",)]
-
-
-async def test_one_odd_url_or_time_fails_no_other_entry(syncer: Syncer) -> None:
-    syncer.repo.archives = {"b-1.0.0.tgz": archive("b", README__md="x")}
-    odd = {"version": "1.0.0", "urls": ["http://[::1"], "created": "2020-01-01T00:00:00+20:00"}
-    assert (await syncer.sync(index({"a": [odd], "b": [{"version": "1.0.0"}]}))).state == "done"
-    outcome = await syncer.files()
-    assert (outcome.state, outcome.report.added) == ("done", 1)
-    assert syncer.database.rows("select error_class from chartfleet.file_work where next_attempt_at > now()") == [("SourceMalformed",)]
-
-
-async def test_file_work_that_cannot_be_done_comes_back_later_and_not_at_once(syncer: Syncer) -> None:
-    await syncer.sync(index({"a": [{"version": "1.0.0"}]}))
-    locked = replace(syncer.job.repository, auth=SecretRef("missing", "key"))
-    outcome = await syncer.run(FetchFiles(locked))
-    assert outcome.error
-    assert outcome.error.reason == "WaitingForSecret"
-    assert syncer.database.rows("select count(*) from chartfleet.file_work where next_attempt_at <= now()") == [(0,)]
-    syncer.database.rows("update chartfleet.file_work set next_attempt_at = now()")
-    await syncer.sync(index({"b": [{"version": "1.0.0"}]}))
-    syncer.database.rows("update chartfleet.file_work set next_attempt_at = now() + interval '1 hour' where attempts = 0")
-    async with syncer.worker.connection.transaction():
-        stored = await tick.find(syncer.worker.connection, KEY)
-    assert stored
-    assert not stored.files_due, "what is not listed any more is not due"
-
-
-async def test_without_a_digest_a_changed_entry_has_its_archive_read_again(syncer: Syncer) -> None:
-    syncer.repo.archives = {"a-1.0.0.tgz": archive("a", README__md="old")}
-    await syncer.sync(index({"a": [{"version": "1.0.0"}]}))
-    await syncer.files()
-    syncer.repo.archives = {"a-1.0.0.tgz": archive("a", README__md="new")}
-    assert (await syncer.sync(index({"a": [{"version": "1.0.0", "description": "changed"}]}))).report.changed == 1
-    assert (await syncer.files()).report.added == 1
-    assert texts_named(syncer) == [(b"new",)]
-
-
-async def test_a_version_that_lost_its_url_keeps_no_other_from_being_read(syncer: Syncer) -> None:
-    syncer.repo.archives = {"b-1.0.0.tgz": archive("b", README__md="x")}
-    await syncer.sync(index({"a": [{"version": "1.0.0"}]}))
-    await syncer.sync(index({"a": [{"version": "1.0.0", "urls": []}], "b": [{"version": "1.0.0"}]}))
-    assert (await syncer.files()).report.added == 1
-
-
-async def test_files_of_an_archive_that_was_replaced_meanwhile_are_not_kept(syncer: Syncer) -> None:
-    await syncer.sync(index({"a": [{"version": "1.0.0", "digest": "d1"}]}))
-    async with syncer.worker.transaction() as connection:
-        [work] = await contents.due_files(connection, 1, 10)
-    await syncer.sync(index({"a": [{"version": "1.0.0", "digest": "d2"}]}))
-    async with syncer.worker.transaction() as connection:
-        assert not await contents.put_files(connection, work, "default", {}, "d1")
-    assert syncer.database.rows("select attempts from chartfleet.file_work") == [(0,)]
-
-
-async def test_contents_that_one_version_lets_go_another_of_the_batch_may_take_up(syncer: Syncer) -> None:
-    syncer.repo.archives = {"a-1.0.0.tgz": archive("a", README__md="shared")}
-    await syncer.sync(index({"a": [{"version": "1.0.0", "digest": "d1"}]}))
-    await syncer.files()
-    syncer.repo.archives = {"a-1.0.0.tgz": archive("a", README__md="new"), "b-1.0.0.tgz": archive("b", README__md="shared")}
-    await syncer.sync(index({"a": [{"version": "1.0.0", "digest": "d2"}], "b": [{"version": "1.0.0"}]}))
-    assert (await syncer.files()).report.added == 2
-    async with syncer.worker.transaction() as connection:
-        await contents.sweep_contents(connection)
-    assert syncer.database.rows("select content from chartfleet.blobs order by 1") == [(b"new",), (b"shared",)]
-
-
 async def test_a_nul_in_a_name_that_is_repeated_stops_nothing(syncer: Syncer) -> None:
     data = b'entries:\n  a:\n  - {version: 1.0.0, urls: [x]}\n  "x\\0y": []\n  "x\\0y": []\n'
     assert (await syncer.sync(data)).state == "done"
@@ -403,14 +291,6 @@ async def test_a_long_row_of_failures_is_recorded_like_the_first(syncer: Syncer)
     assert syncer.database.rows("select next_due_at < now() + interval '61 minutes' from chartfleet.schedules") == [(True,)]
 
 
-async def test_a_host_that_is_away_is_left_alone_after_five_failures(syncer: Syncer) -> None:
-    urls = {"urls": ["http://127.0.0.1:1/x.tgz"]}
-    await syncer.sync(index({f"chart-{n}": [{"version": "1.0.0", **urls}] for n in range(60)}))
-    outcome = await syncer.files()
-    assert outcome.report.requests <= 15
-    assert syncer.database.rows("select count(*) from chartfleet.file_work where attempts = 1 and next_attempt_at > now()") == [(60,)]
-
-
 async def test_credentials_go_to_the_repository_and_not_where_a_redirect_leads(syncer: Syncer, repo: HelmRepo) -> None:
     with serving(HelmRepo(index=index(TWO))) as elsewhere:
         repo.redirect = f"{elsewhere.url}/index.yaml"
@@ -418,10 +298,6 @@ async def test_credentials_go_to_the_repository_and_not_where_a_redirect_leads(s
         assert (await syncer.sync()).state == "done"
         assert repo.requests[0][1]["Authorization"] == "Bearer canary"
         assert "Authorization" not in elsewhere.requests[0][1]
-
-
-def texts_named(syncer: Syncer) -> list[tuple[object, ...]]:
-    return syncer.database.rows("select b.content from chartfleet.version_files f join chartfleet.blobs b on b.sha256 = any (f.contents)")
 
 
 async def touched(syncer: Syncer) -> dict[str, int]:
