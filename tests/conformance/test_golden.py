@@ -97,10 +97,6 @@ LISTED = {
         "an index with `entries` twice is read whole, with a note; Kubeapps takes the last one, Helm refuses the file",
         lambda d: d.key == "version" and not d.kubeapps and d.row.startswith("odd-curity-duplicate-top-keys-index/"),
     ),
-    "AdditionalValues": Listed(
-        "`values-*.yaml` are not kept yet",
-        lambda d: d.key == "AdditionalDefaultValues" and not d.ours,
-    ),
 }
 
 
@@ -127,7 +123,6 @@ CHARTS: dict[str, dict[str, int]] = {odd_name(file): {} for file in ODD_FILES} |
     "odd-neo4j-index": {"NamedByKey": 102},
     "rancher-partner-2021": {"EqualPrecedence": 6},
 }
-FILES = {"AdditionalValues": 6}
 
 
 @pytest.mark.parametrize("name", CHARTS)
@@ -144,11 +139,11 @@ def test_what_kubeapps_has_under_a_name_that_two_keys_share_is_the_other_keys_ch
     assert {each.key for each in differences({name: kubeapps}, {name: ours})} == {"ID", "name", "created"}
 
 
-def test_files_hold_what_kubeapps_wrote_but_for_what_is_listed(catalogue: Catalogue) -> None:
+def test_files_hold_what_kubeapps_wrote(catalogue: Catalogue) -> None:
     name = "rancher-partner-2021"
     ours = our_files(catalogue.database, name, catalogue.urls[name])
     assert len(ours) == 56
-    assert explanations(differences(kubeapps_files(name), ours)) == FILES
+    assert not list(differences(kubeapps_files(name), ours))
 
 
 @pytest.mark.parametrize(("name", "deprecated"), [("eks", 1), ("cloudnativeapp-curated", 24)])
@@ -167,16 +162,16 @@ def test_charts_have_the_very_bytes_that_kubeapps_wrote_but_for_created(name: st
     assert md5_sums(catalogue.database, kept) == {row: each["md5_info_without_icon"] for row, each in golden.items()}
 
 
-@pytest.mark.parametrize(("name", "files"), [("eks", 445), ("cloudnativeapp-curated", 214)])
+@pytest.mark.parametrize(("name", "files"), [("eks", 445), ("cloudnativeapp-curated", 231)])
 def test_files_have_the_very_bytes_that_kubeapps_wrote(name: str, files: int, catalogue: Catalogue) -> None:
-    golden = {row: each for row, each in kubeapps_digests(name, "files").items() if each["additional"] == "0"}
+    golden = kubeapps_digests(name, "files")
     ours = {row: info for row, info in our_files(catalogue.database, name, catalogue.urls[name]).items() if row in golden}
     assert len(golden) == files
     assert md5_sums(catalogue.database, ours) == {row: each["md5_info"] for row, each in golden.items()}
 
 
 def test_each_listed_difference_occurs() -> None:
-    assert LISTED.keys() - {"CreatedInUtc"} == set(FILES).union(*CHARTS.values())
+    assert LISTED.keys() - {"CreatedInUtc"} == set().union(*CHARTS.values())
 
 
 def index_of(name: str) -> Path:
