@@ -195,14 +195,16 @@ async def claim_due(connection: AsyncConnection, now: datetime, most: int) -> in
 
 
 async def queue_files(connection: AsyncConnection, most: int) -> None:
-    """Queue a files job for each repository whose archives are due and that has none."""
+    """Queue a files job for each repository whose archives or icons are due and that has none."""
     statement = text("""
         insert into chartfleet.sync_runs (repository_id, namespace, name, job, cause, argv, state)
         select r.id, r.namespace, r.name, 'files', 'leftover', array['files'] || s.argv[2:], 'queued'
         from chartfleet.schedules s join chartfleet.repositories r on r.id = s.repository_id
-        where exists (select from chartfleet.file_work w join chartfleet.chart_versions v on v.id = w.version_id and v.removed_at is null
-                      join chartfleet.charts c on c.id = v.chart_id and c.removed_at is null
-                      where w.repository_id = r.id and w.next_attempt_at <= now())
+        where (exists (select from chartfleet.file_work w join chartfleet.chart_versions v on v.id = w.version_id and v.removed_at is null
+                       join chartfleet.charts c on c.id = v.chart_id and c.removed_at is null
+                       where w.repository_id = r.id and w.next_attempt_at <= now())
+               or exists (select from chartfleet.icon_sources i
+                          where i.repository_id = r.id and i.sha256 is null and i.next_attempt_at <= now()))
           and not exists (select from chartfleet.sync_runs u
                           where u.repository_id = r.id and u.job = 'files' and u.state in ('queued', 'sent', 'running'))
         limit :most

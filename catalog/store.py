@@ -166,19 +166,25 @@ class Publication:
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
-    """What the published listing was made of: validators and hash for the next request, and how it was asked for."""
+class Shown:
+    """How many charts and versions readers see, by which filter rule (its hash), and whose archives are wanted."""
 
-    fingerprint: str
     filter: str
     files: str
+    charts: int
+    versions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What the published listing was made of: how it was asked for; validators and hash for the next request."""
+
+    fingerprint: str
     etag: str | None
     last_modified: str | None
     sha256: bytes
-    charts: int
-    versions: int
-    generated: datetime | None = None
-    newest_created: datetime | None = None
+    generated: datetime | None
+    newest_created: datetime | None
 
 
 async def lock_repository(connection: AsyncConnection, repository: int) -> None:
@@ -221,30 +227,30 @@ async def visible(connection: AsyncConnection, repository: int) -> tuple[int, in
     return charts, int(versions)
 
 
-async def record_visible(connection: AsyncConnection, repository: int, filter_: str, charts: int, versions: int) -> None:
-    """What readers see, and by which rule, where no listing was wholly applied."""
-    values = {"applied_filter": filter_, "charts": charts, "versions": versions}
-    await connection.execute(update(t.repositories).where(t.repositories.c.id == repository).values(values))
+async def record_shown(connection: AsyncConnection, repository: int, shown: Shown) -> None:
+    """What readers see, where no listing was wholly applied."""
+    await connection.execute(update(t.repositories).where(t.repositories.c.id == repository).values(_shown(shown)))
 
 
-async def record_listing(connection: AsyncConnection, repository: int, what: Applied, grace: timedelta | None) -> None:
-    """What the next request goes by. `grace`: something was withdrawn and stays that long."""
+async def record_listing(connection: AsyncConnection, repository: int, shown: Shown, what: Applied, grace: timedelta | None) -> None:
+    """What readers see and what the next request goes by. `grace`: something was withdrawn and stays that long."""
     row = t.repositories.c
     values: dict[str, Any] = {
+        **_shown(shown),
         "applied_fingerprint": what.fingerprint or None,
-        "applied_filter": what.filter,
-        "applied_files": what.files,
         "etag": what.etag,
         "last_modified": what.last_modified,
         "body_sha256": what.sha256,
-        "charts": what.charts,
-        "versions": what.versions,
         "generated": what.generated,
         "newest_created": what.newest_created,
     }
     if grace is not None:
         values["purge_at"] = func.coalesce(row.purge_at, func.now() + grace)
     await connection.execute(update(t.repositories).where(row.id == repository).values(values))
+
+
+def _shown(shown: Shown) -> dict[str, Any]:
+    return {"applied_filter": shown.filter, "applied_files": shown.files, "charts": shown.charts, "versions": shown.versions}
 
 
 async def update_specification(connection: AsyncConnection, repository: int, type_: str, url: str) -> None:

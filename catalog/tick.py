@@ -59,7 +59,9 @@ _FIND = """
            applied_fingerprint, etag, last_modified, body_sha256, charts, versions,
            exists (select from chartfleet.file_work w join chartfleet.chart_versions v on v.id = w.version_id and v.removed_at is null
                    join chartfleet.charts c on c.id = v.chart_id and c.removed_at is null
-                   where w.repository_id = r.id and w.next_attempt_at <= now()) as files_due,
+                   where w.repository_id = r.id and w.next_attempt_at <= now())
+             or exists (select from chartfleet.icon_sources s
+                        where s.repository_id = r.id and s.sha256 is null and s.next_attempt_at <= now()) as files_due,
            applied_filter, applied_files, generated, newest_created, coalesce(purge_at <= now(), false) as purge_due,
            exists (select from chartfleet.held_listings h where h.repository_id = r.id) as is_held
     from chartfleet.repositories r where namespace = %s and name = %s

@@ -1,4 +1,4 @@
-"""File work: the archives that a listing made due, at most ten requests at once; what fails comes back by its own clock.
+"""File work: the icons and archives that a listing made due, at most ten requests at once; what fails comes back by its own clock.
 
 Ten readers take from one queue and put what they find into one batch, which is stored in one transaction when it is full. So memory holds
 a batch, ten small archives and one large one, however many are due.
@@ -17,7 +17,7 @@ import psycopg
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from catalog import contents, store, tick
+from catalog import contents, icons, store, tick
 from catalog.contents import FileWork, Postponed
 from catalog.errors import CatalogError, InvalidRepository, LimitExceeded, SourceError, SourceMalformed, SourceRefused, SourceUnavailable
 from catalog.jobs import FetchFiles
@@ -28,6 +28,7 @@ from worker.archive import MOST_PACKED
 from worker.credentials import credentials_for
 from worker.findings import Batch, HostSilent, backoff, found_in, most_hopeful, note_mismatch
 from worker.http import Remote
+from worker.icon_work import fetch_icons
 from worker.process import Worker
 from worker.sources.helm import archive_url
 
@@ -38,6 +39,7 @@ PAGE = 2_000  # due archives known at once
 SMALL = 1024 * 1024  # bytes of an archive beyond which it is received alone
 MOST_PROVENANCE = 64 * 1024
 LONGEST = 300.0  # seconds of one job; the rest is the next one's
+LONGEST_ICONS = 60.0  # of these for icons, which come first: they are few
 SILENT = 5  # consecutive failures after which a host's archives wait together
 HOUR = 3_600.0
 
@@ -88,10 +90,12 @@ async def _fetch_due(worker: Worker, job: FetchFiles, stored: Stored, number: in
                 await store.lock_repository(connection, stored.id)
                 await contents.want_files(connection, stored.id, job.key.namespace, mode)
             run.total = await contents.count_due(connection, stored.id)
+        came = await fetch_icons(worker, remote, stored, report, start + LONGEST_ICONS)
         await _read_all(run)
-    report.result = "changed" if report.added else "unchanged"
+    report.result = "changed" if report.added or came else "unchanged"
     async with worker.transaction() as connection:
-        await contents.tidy(connection)
+        if await contents.tidy(connection):
+            await icons.sweep_icons(connection)
     async with worker.connection.transaction():
         await tick.finish_run(worker.connection, number, report)
 

@@ -4,20 +4,20 @@ One transaction publishes a listing, so no reader sees half of it. A big first l
 """
 
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from catalog import holding, staging, store, tick
+from catalog import contents, holding, icons, staging, store, tick
 from catalog.errors import RemovalsHeld
 from catalog.filtering import Filtered, apply_filter
 from catalog.holding import Held
 from catalog.jobs import SyncRepository, filter_hash
 from catalog.report import Note, Report
-from catalog.store import Applied, Publication
+from catalog.store import Applied, Publication, Shown
 from catalog.tick import Stored
 from worker.breaker import Age, accident, held_because
 from worker.child import Part, Question, Restart, Rows
@@ -79,20 +79,15 @@ class Publishing:
 
     def what(self, end: End, *, held: bool = False, early: bool = False) -> Publication:
         gone = [] if held else end.gone
-        files = self.job.repository.options.get("files", "all")
-        return Publication(self.stored.id, self.job.key, self.run, gone, files, held, early)
+        return Publication(self.stored.id, self.job.key, self.run, gone, wanted_files(self.job), held, early)
 
     def applied(self, end: End | None = None) -> Applied:
         """What the next request goes by; `end` is None when the same bytes came."""
         return Applied(
             fingerprint=self.job.fingerprint,
-            filter=filter_hash(self.job.repository.filter),
-            files=self.job.repository.options.get("files", "all"),
             etag=self.listing.etag,
             last_modified=self.listing.last_modified,
             sha256=self.listing.sha256,
-            charts=self.report.charts or 0,
-            versions=self.report.versions or 0,
             generated=timestamp(end.generated) if end else self.stored.generated,
             newest_created=timestamp(end.newest_created) if end else self.stored.newest_created,
         )
@@ -149,14 +144,14 @@ async def _publish_staged(
         verdicts = {} if tail else await _verdicts(this, connection)
         await store.record_history(connection, what)
         filtered = await apply_filter(connection, this.run, this.job.key, verdicts) if verdicts else Filtered()
-        this.report.charts, this.report.versions = await store.visible(connection, this.stored.id)
+        await _want_contents(connection, this.job, this.stored, None if verdicts else await staging.staged_charts(connection))
+        shown = await _shown(connection, this.job, this.stored, this.report)
         if early or held:
-            rule = filter_hash(this.job.repository.filter)
-            await store.record_visible(connection, this.stored.id, rule, this.report.charts, this.report.versions)
+            await store.record_shown(connection, this.stored.id, shown)
         else:
             await holding.let_go(connection, this.stored.id)
             grace = this.worker.settings.grace if changes.get("removed") else None
-            await store.record_listing(connection, this.stored.id, this.applied(end), grace)
+            await store.record_listing(connection, this.stored.id, shown, this.applied(end), grace)
     _count(this.report, changes, filtered)
     if not early and held is None:
         await _purge_if_due(this.worker, connection, this.stored)
@@ -174,17 +169,31 @@ async def _verdicts(this: Publishing, connection: AsyncConnection) -> Mapping[in
     return (await judge_charts(connection, job, stored.id, names, this.report)).verdicts
 
 
-async def filter_anew(worker: Worker, job: SyncRepository, stored: Stored, run: int, report: Report) -> Stored:
-    """Apply another rule to the listing that stands, by its stored rows; returns the repository as it stands then."""
-    rule = filter_hash(job.repository.filter)
+async def adjust(worker: Worker, job: SyncRepository, stored: Stored, run: int, report: Report) -> Stored:
+    """Apply another rule or file mode to the listing that stands, by its stored rows; returns the repository as it stands then."""
+    filtered = Filtered()
     async with worker.transaction() as connection:
         await store.lock_repository(connection, stored.id)
-        judgement = await judge_charts(connection, job, stored.id, None, report)
-        filtered = await apply_filter(connection, run, job.key, judgement.verdicts)
-        charts, versions = await store.visible(connection, stored.id)
-        await store.record_visible(connection, stored.id, rule, charts, versions)
+        if filter_hash(job.repository.filter) != stored.applied_filter:
+            judgement = await judge_charts(connection, job, stored.id, None, report)
+            filtered = await apply_filter(connection, run, job.key, judgement.verdicts)
+        await _want_contents(connection, job, stored, None)
+        shown = await _shown(connection, job, stored, report)
+        await store.record_shown(connection, stored.id, shown)
     _count(report, {}, filtered)
-    return replace(stored, applied_filter=rule, charts=charts, versions=versions)
+    return replace(stored, applied_filter=shown.filter, applied_files=shown.files, charts=shown.charts, versions=shown.versions)
+
+
+async def _want_contents(connection: AsyncConnection, job: SyncRepository, stored: Stored, charts: Sequence[str] | None) -> None:
+    """Work for the icons of the charts that came (None: of all), and for the archives that another file mode wants."""
+    await icons.want_icons(connection, stored.id, job.key.namespace, charts)
+    if wanted_files(job) != stored.applied_files:
+        await contents.want_files(connection, stored.id, job.key.namespace, wanted_files(job))
+
+
+async def _shown(connection: AsyncConnection, job: SyncRepository, stored: Stored, report: Report) -> Shown:
+    report.charts, report.versions = await store.visible(connection, stored.id)
+    return Shown(filter_hash(job.repository.filter), wanted_files(job), report.charts, report.versions)
 
 
 async def _judge(this: Publishing, connection: AsyncConnection, end: End, changes: dict[str, int]) -> str | None:
@@ -214,7 +223,8 @@ async def keep(worker: Worker, job: SyncRepository, stored: Stored, run: int, li
         if stored.is_held:
             await holding.let_go(connection, stored.id)
         if (stored.etag, stored.last_modified) != (listing.etag, listing.last_modified):
-            await store.record_listing(connection, stored.id, this.applied(), None)
+            shown = Shown(stored.applied_filter, stored.applied_files, stored.charts, stored.versions)
+            await store.record_listing(connection, stored.id, shown, this.applied(), None)
         await _purge_if_due(worker, connection, stored)
         await tick.finish_run(worker.connection, run, report)
 
@@ -229,6 +239,11 @@ async def purge(worker: Worker, stored: Stored, run: int, report: Report) -> Non
 async def _purge_if_due(worker: Worker, connection: AsyncConnection, stored: Stored) -> None:
     if stored.purge_due:
         await store.purge(connection, stored.id, worker.settings.grace)
+
+
+def wanted_files(job: SyncRepository) -> str:
+    """Whose archives are wanted: all, latest or none."""
+    return job.repository.options.get("files", "all")
 
 
 def _count(report: Report, changes: Mapping[str, int], filtered: Filtered) -> None:

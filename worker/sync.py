@@ -24,28 +24,29 @@ async def sync(worker: Worker, job: SyncRepository, stored: Stored, run: int, re
     async with worker.http.remote(job.repository, credentials, report) as remote, timed(report, "fetch"):
         listing = await open_listing(remote, worker.settings, _validators(stored, held) if same else None)
     if listing is None:
-        await _not_modified(worker, await _filtered(worker, job, stored, run, report), held, run, report)
+        await _not_modified(worker, await _adjusted(worker, job, stored, run, report), held, run, report)
         return
     from worker import publish  # noqa: PLC0415 - brings SQLAlchemy, which an unchanged run does without
 
     try:
         if held and not held.ripe and same and listing.sha256 == held.body_sha256:
-            await _not_modified(worker, await _filtered(worker, job, stored, run, report), held, run, report)
+            await _not_modified(worker, await _adjusted(worker, job, stored, run, report), held, run, report)
         elif same and listing.sha256 == stored.body_sha256:
-            await publish.keep(worker, job, await _filtered(worker, job, stored, run, report), run, listing, report)
+            await publish.keep(worker, job, await _adjusted(worker, job, stored, run, report), run, listing, report)
         else:
             await publish.publish(worker, job, stored, run, listing, report)
     finally:
         listing.close()
 
 
-async def _filtered(worker: Worker, job: SyncRepository, stored: Stored, run: int, report: Report) -> Stored:
-    """The repository once another rule was applied to the listing that stands."""
-    if filter_hash(job.repository.filter) == stored.applied_filter:
+async def _adjusted(worker: Worker, job: SyncRepository, stored: Stored, run: int, report: Report) -> Stored:
+    """The repository, once what the job says of filter and files was applied to the listing that stands."""
+    wanted = filter_hash(job.repository.filter), job.repository.options.get("files", "all")
+    if wanted == (stored.applied_filter, stored.applied_files):
         return stored
     from worker import publish  # noqa: PLC0415 - as above
 
-    return await publish.filter_anew(worker, job, stored, run, report)
+    return await publish.adjust(worker, job, stored, run, report)
 
 
 async def _held(worker: Worker, stored: Stored) -> HeldBefore | None:

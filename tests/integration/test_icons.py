@@ -234,6 +234,7 @@ async def test_of_what_no_chart_names_any_more_only_grace_keeps_an_icon(catalogu
 async def test_only_the_named_charts_icons_are_wanted(catalogue: Icons) -> None:
     await catalogue.syncer.sync(listing(a="a.png", b="b.png", c="c.png"))
     [(repository,)] = catalogue.database.rows("select id from chartfleet.repositories")
+    catalogue.database.rows("delete from chartfleet.icon_sources")
     for charts in (["a", "b"], [], ["b"]):
         async with catalogue.worker.transaction() as connection:
             await icons.want_icons(connection, int(str(repository)), KEY.namespace, charts)
