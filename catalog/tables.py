@@ -179,7 +179,7 @@ charts = Table(
 chart_versions = Table(
     "chart_versions",
     metadata,
-    _id(BigInteger()),
+    Column("id", BigInteger, Identity(always=True)),
     _required("chart_id", BigInteger()),
     _required("namespace", Text()),
     _required("version", Text()),
@@ -194,7 +194,7 @@ chart_versions = Table(
     _required("first_seen", Time, default="now()"),
     Column("removed_at", Time),
     UniqueConstraint("chart_id", "version"),
-    UniqueConstraint("id", "namespace"),
+    PrimaryKeyConstraint("id", "namespace"),
     _of("charts", "chart_id"),
     Index(
         "chart_versions_newest_first",

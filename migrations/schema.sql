@@ -469,10 +469,7 @@ ALTER TABLE ONLY chartfleet.chart_versions
     ADD CONSTRAINT chart_versions_chart_id_version_key UNIQUE (chart_id, version);
 
 ALTER TABLE ONLY chartfleet.chart_versions
-    ADD CONSTRAINT chart_versions_id_namespace_key UNIQUE (id, namespace);
-
-ALTER TABLE ONLY chartfleet.chart_versions
-    ADD CONSTRAINT chart_versions_pkey PRIMARY KEY (id);
+    ADD CONSTRAINT chart_versions_pkey PRIMARY KEY (id, namespace);
 
 ALTER TABLE ONLY chartfleet.charts
     ADD CONSTRAINT charts_id_namespace_key UNIQUE (id, namespace);

@@ -38,6 +38,10 @@ alter table chartfleet.ledger add check (change in
 
 drop table chartfleet.version_files, chartfleet.file_work, chartfleet.blobs cascade; -- with the policy that let readers reach a content
 
+-- One index instead of two: nothing looks for a version by its number alone that would not find it by the pair.
+alter table chartfleet.chart_versions drop constraint chart_versions_pkey, drop constraint chart_versions_id_namespace_key,
+  add primary key (id, namespace);
+
 create table chartfleet.blobs (
   sha256 bytea primary key,
   size integer not null,
