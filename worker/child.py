@@ -61,21 +61,23 @@ class WalkServer:
 
     @asynccontextmanager
     async def child(self, index: BinaryIO) -> AsyncGenerator["Child"]:
-        """A child that reads `index`; it is dead when the block ends."""
+        """A child that reads `index`; it is dead when the block ends. Raises ReaderLost."""
         control = await self._started()
         ours, theirs = socketpair()
-        os.lseek(index.fileno(), 0, os.SEEK_SET)
-        with theirs:
-            send_fds(control, [b"i"], [index.fileno(), theirs.fileno()])
         reader, writer = await asyncio.open_unix_connection(sock=ours)
-        child = Child(await self._number(), reader, writer, self._number)
+        child = None
         try:
+            with theirs:
+                os.lseek(index.fileno(), 0, os.SEEK_SET)
+                _hand_over(control, index, theirs)
+            child = Child(await self._number(), reader, writer, self._number)
             yield child
         finally:
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()
-            await child.end()
+            if child:
+                await child.end()
 
     async def close(self) -> None:
         if self._control:
@@ -159,6 +161,13 @@ class Child:
 
     def _send(self, kind: bytes, payload: bytes) -> None:
         self._writer.write(HEADER.pack(kind, len(payload)) + payload)
+
+
+def _hand_over(control: socket, index: BinaryIO, theirs: socket) -> None:
+    try:
+        send_fds(control, [b"i"], [index.fileno(), theirs.fileno()])
+    except OSError as error:
+        raise ReaderLost(f"the process that reads indexes is not there: {error}") from None
 
 
 def decoded(kind: bytes, payload: bytes) -> Part:

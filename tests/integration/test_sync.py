@@ -15,6 +15,8 @@ from tests.fakes.helm_repo import HelmRepo, archive, index, serving
 from tests.integration.conftest import Syncer
 
 TWO = {"a": [{"version": "1.0.0", "digest": "d1"}, {"version": "1.10.0", "digest": "d2"}], "b": [{"version": "0.1.0", "digest": "d3"}]}
+# Takes seconds to read, so that the test comes in time.
+LONG = b"entries:\n  a:\n" + b"".join(b"  - {version: 1.0.%d, urls: [u], description: %s}\n" % (n, b"x" * 90) for n in range(100_000))
 
 
 async def test_a_first_sync_publishes_every_version_in_helms_order(syncer: Syncer) -> None:
@@ -161,7 +163,7 @@ async def test_a_changed_specification_is_read_afresh_even_when_the_server_says_
 
 
 async def test_the_walks_process_may_die_without_harm(syncer: Syncer) -> None:
-    syncer.repo.index = index({"a": [{"version": f"1.0.{n}", "description": "x" * 200} for n in range(20_000)]})
+    syncer.repo.index = LONG
     job = asyncio.create_task(syncer.sync())
     pid = await child_of(syncer)
     os.kill(pid, signal.SIGKILL)
@@ -173,7 +175,7 @@ async def test_the_walks_process_may_die_without_harm(syncer: Syncer) -> None:
 
 
 async def test_the_walks_fork_server_may_die_and_the_next_sync_has_a_new_one(syncer: Syncer) -> None:
-    syncer.repo.index = index({"a": [{"version": f"1.0.{n}", "description": "x" * 200} for n in range(20_000)]})
+    syncer.repo.index = LONG
     job = asyncio.create_task(syncer.sync())
     walk = await child_of(syncer)
     os.kill(int(Path(f"/proc/{walk}/stat").read_text().split()[3]), signal.SIGKILL)
