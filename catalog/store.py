@@ -4,7 +4,7 @@ transaction ends it.
 What is written follows from `staged_changes` (catalog.staging) alone: a version that did not change is not touched.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -36,25 +36,31 @@ _ADD_CHARTS = text("""
     where s.newest and not exists (select from chartfleet.charts c where c.repository_id = :repository and c.name = s.chart)
 """)
 
-# `created` stays the first value that was seen.
-_PUT_VERSIONS = text("""
-    insert into chartfleet.chart_versions as v (chart_id, namespace, version, order_key, fingerprint, app_version, digest, created,
-                                                deprecated, urls, metadata)
+_ADD_VERSIONS = text("""
+    insert into chartfleet.chart_versions (chart_id, namespace, version, order_key, fingerprint, app_version, digest, created,
+                                           deprecated, urls, metadata)
     select c.id, :namespace, s.version, s.order_key, s.fingerprint, s.app_version, s.digest, s.created, s.deprecated, s.urls, s.metadata
     from pg_temp.staged_changes x
     join pg_temp.staged s on s.chart = x.chart and s.version = x.version
     join chartfleet.charts c on c.repository_id = :repository and c.name = s.chart
-    where x.change <> 'removed'
-    on conflict (chart_id, version) do update
-    set order_key = excluded.order_key, fingerprint = excluded.fingerprint, app_version = excluded.app_version, digest = excluded.digest,
-        created = coalesce(v.created, excluded.created), deprecated = excluded.deprecated, urls = excluded.urls,
-        metadata = excluded.metadata, removed_at = null
+    where x.change = :change
+""")
+
+# `created` stays the first value that was seen.
+_RENEW_VERSIONS = text("""
+    update chartfleet.chart_versions v
+    set order_key = s.order_key, fingerprint = s.fingerprint, app_version = s.app_version, digest = s.digest,
+        created = coalesce(v.created, s.created), deprecated = s.deprecated, urls = s.urls, metadata = s.metadata, removed_at = null
+    from pg_temp.staged_changes x
+    join pg_temp.staged s on s.chart = x.chart and s.version = x.version
+    join chartfleet.charts c on c.repository_id = :repository and c.name = s.chart
+    where x.change = :change and v.chart_id = c.id and v.version = s.version
 """)
 
 _REMOVE_VERSIONS = text("""
     update chartfleet.chart_versions v set removed_at = now()
     from pg_temp.staged_changes x join chartfleet.charts c on c.repository_id = :repository and c.name = x.chart
-    where x.change = 'removed' and v.chart_id = c.id and v.version = x.version
+    where x.change = :change and v.chart_id = c.id and v.version = x.version
 """)
 
 # The charts that stood before, as their newest version has them now. Of a held listing a chart is not known by its hash: it has more.
@@ -151,6 +157,9 @@ _NEXT_PURGE = text("""
 """)
 
 
+_VERSIONS = (("added", _ADD_VERSIONS), ("changed", _RENEW_VERSIONS), ("reappeared", _RENEW_VERSIONS), ("removed", _REMOVE_VERSIONS))
+
+
 @dataclass(frozen=True, slots=True)
 class Publication:
     """A staged listing and whose it is. `files`: whose archives are wanted (all, latest, none); `held`: only its additions are published;
@@ -201,12 +210,13 @@ async def listed_versions(connection: AsyncConnection, repository: int) -> int:
     return int((await connection.execute(query)).scalar_one())
 
 
-async def publish(connection: AsyncConnection, what: Publication) -> None:
-    """Bring the rows in line with the staged changes; everything else stays untouched."""
+async def publish(connection: AsyncConnection, what: Publication, changes: Mapping[str, int]) -> None:
+    """Bring the rows in line with the staged changes, of which there are so many; everything else stays untouched."""
     values: dict[str, Any] = {"repository": what.repository, "namespace": what.key.namespace, "gone": list(what.gone), "files": what.files}
     await connection.execute(_ADD_CHARTS, {**values, "partial": what.partial})
-    await connection.execute(_PUT_VERSIONS, values)
-    await connection.execute(_REMOVE_VERSIONS, values)
+    for change, statement in _VERSIONS:
+        if changes.get(change):
+            await connection.execute(statement, {**values, "change": change})
     await connection.execute(_RENEW_CHARTS, {**values, "held": what.held or what.partial})
     await connection.execute(_PUT_WORK, values)
     if what.files == "latest":

@@ -140,7 +140,7 @@ async def _publish_staged(
         changes = await staging.find_changes(connection, this.stored.id, end.gone)
         held = await _judge(this, connection, end, changes)
         what = this.what(end, held=held is not None, early=early)
-        await store.publish(connection, what)
+        await store.publish(connection, what, changes)
         verdicts = {} if tail else await _verdicts(this, connection)
         await store.record_history(connection, what)
         filtered = await apply_filter(connection, this.run, this.job.key, verdicts) if verdicts else Filtered()
