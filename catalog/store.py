@@ -4,12 +4,12 @@ transaction ends it.
 What is written follows from `staged_changes` (catalog.staging) alone: a version that did not change is not touched.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import TextClause, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -101,17 +101,26 @@ _RENEW_CHARTS = text("""
           is distinct from (n.rollup, n.piece_rollup, n.versions, n.version, n.removed_at is null)
 """)
 
-# An archive is read when its version appears or its entry changes, unless it was read under the digest that is still listed.
-_PUT_WORK = text("""
+# An archive is read when its version appears …
+_ADD_WORK = text("""
+    insert into chartfleet.file_work (version_id, namespace, repository_id, newest)
+    select v.id, :namespace, :repository, v.version = c.version
+    from pg_temp.staged_changes x
+    join chartfleet.charts c on c.repository_id = :repository and c.name = x.chart
+    join chartfleet.chart_versions v on v.chart_id = c.id and v.version = x.version
+    where x.change = :change and v.urls <> '{}' and (:files = 'all' or :files = 'latest' and v.version = c.version)
+""")
+
+# … and again when its entry changes, unless it was read under the digest that is still listed.
+_RENEW_WORK = text("""
     insert into chartfleet.file_work as w (version_id, namespace, repository_id, newest)
     select v.id, :namespace, :repository, v.version = c.version
     from pg_temp.staged_changes x
-    join chartfleet.charts c on c.repository_id = :repository and c.name = x.chart and (c.removed_at is null or c.excluded)
+    join chartfleet.charts c on c.repository_id = :repository and c.name = x.chart
     join chartfleet.chart_versions v on v.chart_id = c.id and v.version = x.version
     left join chartfleet.version_files f on f.version_id = v.id
-    where x.change <> 'removed' and v.urls <> '{}' and (:files = 'all' or :files = 'latest' and v.version = c.version)
-      and (f.version_id is null
-           or (x.change = 'changed' or x.replaced is not null) and f.digest is distinct from replace(lower(v.digest), 'sha256:', ''))
+    where x.change = :change and v.urls <> '{}' and (:files = 'all' or :files = 'latest' and v.version = c.version)
+      and (f.version_id is null or x.replaced is not null and f.digest is distinct from replace(lower(v.digest), 'sha256:', ''))
     on conflict (version_id) do update
     set newest = excluded.newest, attempts = 0, next_attempt_at = now(), error_class = null, error = null
 """)
@@ -158,6 +167,7 @@ _NEXT_PURGE = text("""
 
 
 _VERSIONS = (("added", _ADD_VERSIONS), ("changed", _RENEW_VERSIONS), ("reappeared", _RENEW_VERSIONS), ("removed", _REMOVE_VERSIONS))
+_WORK = (("added", _ADD_WORK), ("changed", _RENEW_WORK), ("reappeared", _RENEW_WORK))
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,13 +224,19 @@ async def publish(connection: AsyncConnection, what: Publication, changes: Mappi
     """Bring the rows in line with the staged changes, of which there are so many; everything else stays untouched."""
     values: dict[str, Any] = {"repository": what.repository, "namespace": what.key.namespace, "gone": list(what.gone), "files": what.files}
     await connection.execute(_ADD_CHARTS, {**values, "partial": what.partial})
-    for change, statement in _VERSIONS:
-        if changes.get(change):
-            await connection.execute(statement, {**values, "change": change})
+    await _each(connection, _VERSIONS, values, changes)
     await connection.execute(_RENEW_CHARTS, {**values, "held": what.held or what.partial})
-    await connection.execute(_PUT_WORK, values)
+    await _each(connection, _WORK, values, changes)
     if what.files == "latest":
         await connection.execute(_PUT_WORK_OF_NEWEST, values)
+
+
+async def _each(
+    connection: AsyncConnection, statements: Iterable[tuple[str, TextClause]], values: Mapping[str, Any], changes: Mapping[str, int]
+) -> None:
+    for change, statement in statements:
+        if changes.get(change):
+            await connection.execute(statement, {**values, "change": change})
 
 
 async def record_history(connection: AsyncConnection, what: Publication) -> None:
