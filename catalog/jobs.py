@@ -11,6 +11,7 @@ from hashlib import sha256
 
 from catalog.errors import InvalidJob
 from catalog.model import FilterRule, Repository, RepositoryKey, SecretRef
+from catalog.options import OPTIONS, problem
 
 # Kubeapps' flags that take a value, and those that are true by their presence (pflag semantics: --flag, --flag=true).
 VALUES = {
@@ -106,6 +107,9 @@ def _job(verb: str, rest: list[str], flags: Mapping[str, list[str]], options: di
     if verb == "delete":
         return CleanUpRepository(key, incarnation)
     auth, ca = _secret(options.pop("auth-secret", "")), _secret(options.pop("ca-secret", ""))
+    for name, value in options.items():  # a name of a newer release's is carried, not refused
+        if name in OPTIONS and (wrong := problem(name, value)):
+            raise InvalidJob(f"--option={name} {wrong}")
     if repositories := ",".join(flags.get("oci-repositories", ())):
         options["oci-repositories"] = repositories
     repository = Repository(

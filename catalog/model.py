@@ -39,7 +39,8 @@ class FilterRule:
 class Repository:
     """What a sync needs to know, whatever kind of resource asked for it.
 
-    `options` carries what only one source reads (OCI's list of repositories), so that the controller need not understand it.
+    `options` carries what only one part of the worker reads (OCI's list of repositories, limits: catalog/options.py), so that nothing
+    between need understand it.
     """
 
     key: RepositoryKey

@@ -1,4 +1,4 @@
-"""kubeapps.com/v1alpha1 AppRepository → Desired, field by field as Kubeapps' CRD has them; `suspend` is ours."""
+"""kubeapps.com/v1alpha1 AppRepository → Desired, field by field as Kubeapps' CRD has them; `suspend` and the annotations are ours."""
 
 import hashlib
 import json
@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from catalog import schedule
 from catalog.model import FilterRule, Repository, RepositoryKey, SecretRef
+from catalog.options import OPTIONS, problem
 from controller.desired import Desired
 from controller.kinds.fields import Fields, InvalidDocument
 
@@ -18,6 +19,10 @@ SPEC = (
     "type", "url", "description", "auth", "dockerRegistrySecrets", "tlsInsecureSkipVerify", "passCredentials", "interval", "filterRule",
     "ociRepositories", "resyncRequests", "syncJobPodTemplate", "suspend",
 )  # fmt: skip
+# What a listing was read with: when it changes, the validators and hash of the last reading say nothing. The filter, and whose files are
+# wanted, the worker compares by itself: stored rows serve a new filter as well.
+LISTING = ("type", "url", "auth", "passCredentials", "ociRepositories", "tlsInsecureSkipVerify")
+ANNOTATION = "chartfleet.dev/"
 DEFAULT = schedule.Every(timedelta(minutes=10))
 NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
@@ -27,23 +32,24 @@ def parse(value: Mapping[str, Any], secret_hash: Callable[[str, str, str], str],
     metadata, spec = Fields(value).inside("metadata"), Fields(value).inside("spec")
     key = RepositoryKey(_name(metadata, "namespace", "default"), _name(metadata, "name"))
     spec.only(*SPEC)
-    repository = _repository(key, spec)
-    when, reason, problem = _schedule(spec.text("interval", ""))
+    options = _options(metadata.inside("annotations"))
+    repository = _repository(key, spec, options)
+    when, reason, said = _schedule(spec.text("interval", ""))
     if refused := _refusal(repository):
-        reason, problem = "InvalidRepository", refused
-    secrets = [secret_hash(key.namespace, ref.name, ref.key) for ref in (repository.auth, repository.ca) if ref]
+        reason, said = "InvalidRepository", refused
+    secrets = [secret_hash(key.namespace, name, field) for name, field in _secrets(repository)]
     plain = spec.plain()
-    listing = {name: plain.get(name) for name in ("type", "url", "auth", "ociRepositories", "tlsInsecureSkipVerify")}
+    listing = {name: plain.get(name) for name in LISTING}
     spec.number("resyncRequests")
     return Desired(
         repository=repository,
         schedule=when,
-        fingerprint=fingerprint(plain, secrets),
-        listing_fingerprint=fingerprint(listing, secrets),
+        fingerprint=fingerprint({**plain, "options": options}, secrets),
+        listing_fingerprint=fingerprint({**listing, "client-certificate": options.get("client-certificate")}, secrets),
         source=source,
         suspended=spec.flag("suspend"),
         problem_reason=reason,
-        problem=problem,
+        problem=said,
     )
 
 
@@ -64,7 +70,25 @@ def _ordered(value: Any) -> Any:
             return value
 
 
-def _repository(key: RepositoryKey, spec: Fields) -> Repository:
+def _options(annotations: Fields) -> dict[str, str]:
+    """The options among a resource's annotations; those of others are passed over."""
+    names = [name for name in annotations.plain() if str(name).startswith(ANNOTATION)]
+    options = {name.removeprefix(ANNOTATION): annotations.text(name) for name in names}
+    for option, value in options.items():
+        wrong = problem(option, value) if option in OPTIONS else f"there is no such annotation (known: {', '.join(OPTIONS)})"
+        if wrong:
+            raise InvalidDocument(("metadata", "annotations", ANNOTATION + option), wrong)
+    return options
+
+
+def _secrets(repository: Repository) -> list[tuple[str, str]]:
+    """Name and key of each Secret that the repository is opened with."""
+    certificate = repository.options.get("client-certificate")
+    own = [(certificate, "tls.crt"), (certificate, "tls.key")] if certificate else []
+    return [(ref.name, ref.key) for ref in (repository.auth, repository.ca) if ref] + own
+
+
+def _repository(key: RepositoryKey, spec: Fields, options: Mapping[str, str]) -> Repository:
     type_ = spec.text("type")
     if type_ not in TYPES:
         raise InvalidDocument(("spec", "type"), f"must be one of {', '.join(TYPES)}, not {type_[:40]!r}")
@@ -80,7 +104,7 @@ def _repository(key: RepositoryKey, spec: Fields) -> Repository:
         filter=_filter(spec.inside("filterRule")),
         verify_tls=not spec.flag("tlsInsecureSkipVerify"),
         pass_credentials=spec.flag("passCredentials"),
-        options={"oci-repositories": repositories} if repositories else {},
+        options={**options, **({"oci-repositories": repositories} if repositories else {})},
     )
 
 

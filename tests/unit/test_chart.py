@@ -80,12 +80,13 @@ def test_every_pod_is_restricted(helm: str, tmp_path: Path) -> None:
 
 
 def test_repositories_become_documents_that_the_controller_reads(helm: str, tmp_path: Path) -> None:
-    manifests = rendered(helm, {**SECRETS, "repositories": [REPOSITORY]}, tmp_path)
+    annotations = {"chartfleet.dev/max-seconds": "60"}
+    manifests = rendered(helm, {**SECRETS, "repositories": [{**REPOSITORY, "annotations": annotations}]}, tmp_path)
     (config,) = [manifest for manifest in manifests if manifest["kind"] == "ConfigMap"]
     ((file, text),) = config["data"].items()
     (document,) = documents.documents(text)
     assert file == "kubeapps.1.5.yaml"
-    assert document.value["metadata"] == {"name": "1.5", "namespace": "kubeapps"}
+    assert document.value["metadata"] == {"name": "1.5", "namespace": "kubeapps", "annotations": annotations}
     assert document.value["spec"] == REPOSITORY["spec"]
 
 

@@ -61,6 +61,8 @@ def test_kubeapps_flags_are_understood_in_both_forms() -> None:
         (["delete", "a", "--namespace=a,b"], "','"),
         (["sync", "--namespace=n", "a", "http://u:canary@h/", "helm"], "user or password"),
         (["sync", "--namespace=n", "a", "http://h/", "helm", "--option=auth-secret=s"], "NAME/KEY"),
+        (["sync", "--namespace=n", "a", "http://h/", "helm", "--option=files=some"], "all, latest, none"),
+        (["sync", "--namespace=n", "a", "http://h/", "helm", "--option=max-seconds=0"], "max-seconds"),
     ],
 )
 def test_an_argv_that_is_no_job_says_which_word_is_wrong(argv: list[str], said: str) -> None:
@@ -89,7 +91,9 @@ repositories = st.builds(
     filter=st.none() | st.builds(FilterRule, words, st.dictionaries(words, st.text(max_size=9), max_size=3)),
     verify_tls=st.booleans(),
     pass_credentials=st.booleans(),
-    options=st.just({}) | st.just({"oci-repositories": "a,b/c"}),
+    options=st.sampled_from(
+        [{}, {"oci-repositories": "a,b/c"}, {"files": "none", "max-versions": "5", "client-certificate": "s", "new": "x"}]
+    ),
 )
 jobs: st.SearchStrategy[Job] = (
     st.builds(SyncRepository, repositories, names | st.just(""), names | st.just(""))

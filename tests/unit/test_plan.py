@@ -18,7 +18,7 @@ KEY = RepositoryKey("default", "a")
 FULL = """
 apiVersion: kubeapps.com/v1alpha1
 kind: AppRepository
-metadata: {name: a, labels: {x: y}}
+metadata: {name: a, labels: {x: y}, annotations: {other/thing: z, chartfleet.dev/files: latest, chartfleet.dev/max-seconds: '60'}}
 spec:
   type: oci
   url: ' https://charts.example.com/x '
@@ -59,7 +59,7 @@ def test_every_field_of_kubeapps_crd_is_read() -> None:
     assert (repository.auth, repository.ca) == (SecretRef("s", "k"), SecretRef("ca", "ca.crt"))
     assert repository.filter == FilterRule(".name == $v", {"$v": "x"})
     assert (repository.verify_tls, repository.pass_credentials) == (False, True)
-    assert repository.options == {"oci-repositories": "one,two/three"}
+    assert repository.options == {"oci-repositories": "one,two/three", "files": "latest", "max-seconds": "60"}
 
 
 @pytest.mark.parametrize(
@@ -75,6 +75,10 @@ def test_every_field_of_kubeapps_crd_is_read() -> None:
         ("secretKeyRef: {name: s, key: k}", "secretKeyRef: {name: s}", "spec.auth.header.secretKeyRef.key"),
         ("ociRepositories: [one, two/three]", "ociRepositories: one", "spec.ociRepositories"),
         ("filterRule: {jq: '.name == $v', variables: {$v: x}}", "filterRule: text", "spec.filterRule"),
+        ("chartfleet.dev/files: latest", "chartfleet.dev/files: newest", "chartfleet.dev/files: must be one of all, latest, none"),
+        ("chartfleet.dev/files: latest", "chartfleet.dev/file: latest", "chartfleet.dev/file: there is no such annotation"),
+        ("chartfleet.dev/max-seconds: '60'", "chartfleet.dev/max-seconds: '1h'", "chartfleet.dev/max-seconds: must be a positive"),
+        ("chartfleet.dev/max-seconds: '60'", "chartfleet.dev/max-seconds: 60", "chartfleet.dev/max-seconds: must be a text"),
     ],
 )
 def test_a_wrong_field_is_named_by_its_path(field: str, value: str, said: str) -> None:
@@ -110,6 +114,43 @@ def test_a_resync_request_and_the_filter_are_changes_that_the_listing_does_not_d
     assert before.fingerprint != after.fingerprint
     assert before.listing_fingerprint == after.listing_fingerprint
     assert before.listing_fingerprint != desired(FULL.replace("charts.example.com", "other.example.com")).listing_fingerprint
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("chartfleet.dev/files: latest", "chartfleet.dev/files: all"),
+        ("chartfleet.dev/max-seconds: '60'", "chartfleet.dev/max-seconds: '61'"),
+        ("jq: '.name == $v'", "jq: '.name != $v'"),
+    ],
+)
+def test_a_changed_filter_or_annotation_syncs_without_reading_the_listing_afresh(old: str, new: str) -> None:
+    before, after = desired(), desired(FULL.replace(old, new))
+    assert before.fingerprint != after.fingerprint
+    assert before.listing_fingerprint == after.listing_fingerprint
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("passCredentials: true", "passCredentials: false"),
+        ("tlsInsecureSkipVerify: true", "tlsInsecureSkipVerify: false"),
+        ("customCA: {secretKeyRef: {name: ca, ", "customCA: {secretKeyRef: {name: other, "),
+        ("chartfleet.dev/files: latest", "chartfleet.dev/files: latest, chartfleet.dev/client-certificate: mine"),
+    ],
+)
+def test_what_opens_a_repository_has_its_listing_read_afresh(old: str, new: str) -> None:
+    assert desired().listing_fingerprint != desired(FULL.replace(old, new)).listing_fingerprint
+
+
+def test_a_rotated_client_certificate_is_a_change() -> None:
+    [document] = documents(FULL.replace("chartfleet.dev/files: latest", "chartfleet.dev/client-certificate: mine"))
+    first, second = (parse(document.value, lambda _, name, key, v=v: f"{name}/{key}{v}", "test") for v in "ab")
+    assert first.listing_fingerprint != second.listing_fingerprint
+
+
+def test_a_filter_is_no_reason_to_refuse_a_repository() -> None:
+    assert desired(FULL.replace("type: oci", "type: helm")).problem is None
 
 
 def test_what_is_gone_is_dropped_in_its_incarnation() -> None:
