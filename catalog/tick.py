@@ -52,6 +52,7 @@ class Stored:
     newest_created: datetime | None
     purge_due: bool
     is_held: bool
+    hosts_in_trouble: bool  # any of the fleet's: almost always none, and then no request needs a look at its host
 
 
 _FIND = """
@@ -63,7 +64,8 @@ _FIND = """
              or exists (select from chartfleet.icon_sources s
                         where s.repository_id = r.id and s.sha256 is null and s.next_attempt_at <= now()) as files_due,
            applied_filter, applied_files, generated, newest_created, coalesce(purge_at <= now(), false) as purge_due,
-           exists (select from chartfleet.held_listings h where h.repository_id = r.id) as is_held
+           exists (select from chartfleet.held_listings h where h.repository_id = r.id) as is_held,
+           exists (select from chartfleet.hosts) as hosts_in_trouble
     from chartfleet.repositories r where namespace = %s and name = %s
 """
 

@@ -59,7 +59,8 @@ NO_EFFECTS = {
 
 # Third parties and the files that may import them.
 ADDRESSES = {
-    "httpx2": {"worker/http.py"},
+    "httpx2": {"worker/transport.py"},
+    "httpcore2": {"worker/transport.py"},
     "celery": {"worker/celery_app.py", "worker/scheduler.py", "controller/backends/celery.py"},
     "croniter": {"catalog/schedule.py"},
     "jq": {"worker/judge.py"},

@@ -15,7 +15,8 @@ DOCKER_CONFIG = ".dockerconfigjson"
 async def credentials_for(repository: Repository, settings: Settings) -> Credentials:
     """What opens the repository. Raises WaitingForSecret or InvalidRepository; the secret itself is in no message."""
     texts: dict[SecretRef, str] = {}
-    if wanted := [ref for ref in (repository.auth, repository.ca) if ref]:
+    certificate = client_certificate(repository)
+    if wanted := [ref for ref in (repository.auth, repository.ca, *certificate) if ref]:
         from worker.secrets import secret_texts  # noqa: PLC0415 - brings YAML, which most runs do without
 
         texts = await secret_texts(settings.secrets_directory, repository.key.namespace, wanted)
@@ -27,17 +28,33 @@ async def credentials_for(repository: Repository, settings: Settings) -> Credent
         authorization = docker_authorization(text) if repository.auth.key == DOCKER_CONFIG else text.strip()
     if authorization is not None and not _is_header_value(authorization):
         raise InvalidRepository("the Authorization header of the repository's Secret has characters that no header may have")
-    ca = texts[repository.ca] if repository.ca else None
-    if ca is None and settings.ca_file:
-        ca = await _ca_file(settings.ca_file)
-    return Credentials(authorization, ca)
+    ca = texts[repository.ca] if repository.ca else await _text_of(settings.ca_file, "CHARTFLEET_CA_FILE")
+    pem = "\n".join(texts[ref] for ref in certificate) if certificate else await _mounted_certificate(settings)
+    return Credentials(authorization, ca, pem)
 
 
-async def _ca_file(path: Path) -> str:
+def client_certificate(repository: Repository) -> tuple[SecretRef, ...]:
+    """Certificate and key of the kubernetes.io/tls Secret that the option `client-certificate` names; nothing without it."""
+    name = repository.options.get("client-certificate")
+    return (SecretRef(name, "tls.crt"), SecretRef(name, "tls.key")) if name else ()
+
+
+async def _mounted_certificate(settings: Settings) -> str | None:
+    """The certificate and key of a Pod, which has them as files."""
+    files = (settings.client_cert_file, settings.client_key_file)
+    if files == (None, None):
+        return None
+    if None in files:
+        raise InvalidJob("CHARTFLEET_CLIENT_CERT_FILE and CHARTFLEET_CLIENT_KEY_FILE go together")
+    certificate = await _text_of(settings.client_cert_file, "CHARTFLEET_CLIENT_CERT_FILE")
+    return f"{certificate}\n{await _text_of(settings.client_key_file, 'CHARTFLEET_CLIENT_KEY_FILE')}"
+
+
+async def _text_of(path: Path | None, setting: str) -> str | None:
     try:
-        return path.read_text()
+        return path.read_text() if path else None
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidJob(f"CHARTFLEET_CA_FILE {path} cannot be read: {error}") from None
+        raise InvalidJob(f"{setting} {path} cannot be read: {type(error).__name__}") from None
 
 
 def docker_authorization(text: str) -> str:

@@ -83,8 +83,8 @@ async def fetch_files(worker: Worker, job: FetchFiles, stored: Stored, run: int,
 async def _fetch_due(worker: Worker, job: FetchFiles, stored: Stored, number: int, report: Report) -> None:
     mode, start = files_mode(job.repository), monotonic()
     credentials = await credentials_for(job.repository, worker.settings)
-    async with worker.http.remote(job.repository, credentials, report) as remote:
-        run = FileRun(worker, job, stored.id, number, remote, start + LONGEST, Batch(start))
+    async with worker.http.remote(job.repository, credentials, report, look=stored.hosts_in_trouble) as remote:
+        run = FileRun(worker, job, stored.id, number, remote, start + min(LONGEST, remote.limits.max_seconds), Batch(start))
         async with worker.transaction() as connection:
             if mode != "all":  # what a listing made due, whatever is wanted
                 await store.lock_repository(connection, stored.id)

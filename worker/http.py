@@ -1,202 +1,212 @@
-"""The one door to remotes: the HTTP library is imported and its errors are translated here, nowhere else.
+"""GET as a repository's job does it: with its credentials where they may go, redirects followed by our rules, limits kept while reading.
 
-Authorization goes to the repository's own scheme, host and port, anywhere else only if the repository passes credentials; the library
-drops it when a redirect leaves the origin. A URL is shown without its user, password and query, which may hold secrets.
+Authorization and a client certificate go to the repository's own scheme, host and port, anywhere else only if the repository passes them;
+each redirect is judged anew. A URL is shown without its user, password and query, which may hold secrets.
 """
 
 import asyncio
-import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from http.cookiejar import DefaultCookiePolicy
-from urllib.parse import urlsplit, urlunsplit
-
-import httpx2
 
 from catalog.errors import LimitExceeded, SourceRefused, SourceUnavailable
 from catalog.model import Repository
+from catalog.options import Limits, setting
 from catalog.report import Report
+from worker.decoding import ENCODINGS, Broken, Decoder, decoder
+from worker.patience import Hosts, patience
+from worker.settings import Settings
+from worker.tls import made_to_measure
+from worker.transport import Network, Response, Transport, system_trust
+from worker.urls import check_scheme, may_authorize, redirected, shown
 
-MOST_REDIRECTS = 10
-SLOWEST, SLOW_START = 5_000, 20.0  # bytes a second on the average, looked at after so many seconds
-LONGEST_TRANSFER = 600.0  # seconds for one response, however steadily it trickles
+REDIRECTS = (301, 302, 303, 307, 308)
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What opens a repository: an Authorization header's value and PEM certificates to trust."""
+    """What opens a repository: an Authorization header's value, PEM certificates to trust, a PEM certificate of ours with its key."""
 
     authorization: str | None = field(default=None, repr=False)
     ca_pem: str | None = None
+    certificate_pem: str | None = field(default=None, repr=False)
+
+    @property
+    def secret(self) -> bool:
+        return bool(self.authorization or self.certificate_pem)
 
 
 @dataclass(slots=True)
 class Answer:
-    """A response whose body has not been read. `not_modified`: what the caller has is current."""
+    """A response whose body has not been read; `url` is where it came from. `not_modified`: what the caller has is current."""
 
-    response: httpx2.Response
+    response: Response
     url: str
+    limits: Limits
+    decoder: Decoder
 
     @property
     def not_modified(self) -> bool:
-        return self.response.status_code == 304
+        return self.response.status == 304
 
     def header(self, name: str) -> str | None:
         return self.response.headers.get(name)
 
-    async def pieces(self, most: int, what: str) -> AsyncIterator[bytes]:
-        """The decoded body in pieces. Raises LimitExceeded as soon as it has more than `most` bytes."""
-        size, clock = 0, asyncio.get_running_loop().time
-        start = clock()
-        async for piece in self.response.aiter_bytes():
-            size += len(piece)
-            if clock() - start > SLOW_START and size < SLOWEST * (clock() - start):
-                raise SourceUnavailable(f"{shown(self.url)}: slower than {SLOWEST / 1000:.0f} kB/s")
-            if size > most:
-                raise LimitExceeded(f"{what} at {shown(self.url)} is larger than {most:,} bytes")
-            yield piece
+    async def pieces(self, most: int, what: str) -> AsyncGenerator[bytes]:
+        """The decoded body in pieces. Raises LimitExceeded as soon as it has more than `most` bytes, and SourceUnavailable."""
+        size = 0
+        async with aclosing(self._received()) as received:
+            try:
+                async for data in received:
+                    for piece in self.decoder.feed(data):
+                        size += len(piece)
+                        if size > most:
+                            raise LimitExceeded(f"{what} at {shown(self.url)} is larger than {most:,} bytes")
+                        yield piece
+                self.decoder.check_end()
+            except Broken as error:
+                raise SourceUnavailable(f"{shown(self.url)}: the transfer is broken: {error}") from None
+
+    async def _received(self) -> AsyncGenerator[bytes]:
+        """The body as it comes, unless it trickles."""
+        clock, least = asyncio.get_running_loop().time, self.limits.min_bytes_per_second
+        seconds, since = 0.0, clock()
+        async with aclosing(self.response.pieces()) as pieces:
+            async for data in pieces:
+                seconds += clock() - since
+                if seconds > self.limits.timeout and self.response.received < least * seconds:
+                    text = f"slower than {least:,} bytes a second ({setting('min_bytes_per_second')})"
+                    raise SourceUnavailable(f"{shown(self.url)}: {text}")
+                yield data
+                since = clock()  # what the reader took is not the server's fault
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A repository's server as one job speaks to it; what is transferred is counted in `report`."""
+    """A repository's server as one job speaks to it, and the servers it leads to; what is transferred is counted in `report`.
 
-    client: httpx2.AsyncClient
+    `trusted` presents the client certificate, where there is one; `transport` never does.
+    """
+
+    transport: Transport
+    trusted: Transport
     repository: Repository
     credentials: Credentials
     report: Report
+    limits: Limits
+    hosts: Hosts
+    headers: Mapping[str, str]
 
     @asynccontextmanager
     async def get(self, url: str, headers: Mapping[str, str] | None = None) -> AsyncGenerator[Answer]:
-        """GET `url`. Raises SourceUnavailable or SourceRefused, also while the body is read."""
-        wanted = dict(headers or {})
-        if self.credentials.authorization and may_authorize(self.repository, url):
-            wanted["Authorization"] = self.credentials.authorization
-        self.report.requests += 1
-        with translated(url):
-            async with asyncio.timeout(LONGEST_TRANSFER), self.client.stream("GET", url, headers=wanted) as response:
-                check_status(url, response, datetime.now(UTC))
+        """GET `url`, through redirects, if the answer is 200 or 304.
+
+        Who asks for `Accept-Encoding: identity` gets the body byte for byte: of a .tgz servers say `Content-Encoding: gzip` because it is
+        one. Raises SourceUnavailable or SourceRefused, also while the body is read.
+        """
+        asked = {"Accept-Encoding": ENCODINGS, **(headers or {})}
+        try:
+            async with asyncio.timeout(self.limits.max_seconds):
+                response = await self._follow(url, asked)
                 try:
-                    yield Answer(response, url)
+                    check_status(response, datetime.now(UTC))
+                    yield Answer(response, response.url, self.limits, decoder_of(response, asked["Accept-Encoding"]))
                 finally:
-                    self.report.bytes += response.num_bytes_downloaded
+                    await self._done(response)
+        except TimeoutError:
+            text = f"the answer was not complete after {self.limits.max_seconds} s ({setting('max_seconds')})"
+            raise SourceUnavailable(f"{shown(url)}: {text}") from None
 
     async def body(self, url: str, most: int, what: str) -> bytes:
-        """A whole small body."""
-        async with self.get(url) as answer:
-            return b"".join([piece async for piece in answer.pieces(most, what)])
+        """A whole small body, byte for byte."""
+        async with self.get(url, {"Accept-Encoding": "identity"}) as answer, aclosing(answer.pieces(most, what)) as pieces:
+            return b"".join([piece async for piece in pieces])
+
+    async def _follow(self, url: str, headers: Mapping[str, str]) -> Response:
+        for _ in range(self.limits.max_redirects + 1):
+            response = await self._ask(url, headers)
+            location = response.headers.get("Location")
+            if response.status not in REDIRECTS or location is None:
+                return response
+            await self._done(response)
+            url = redirected(url, location, secret=self.credentials.secret)
+        raise SourceRefused(f"{shown(url)}: more than {self.limits.max_redirects} redirects ({setting('max_redirects')})")
+
+    async def _ask(self, url: str, headers: Mapping[str, str]) -> Response:
+        """One request and the head of its answer, if its host may be asked."""
+        check_scheme(url)
+        await self.hosts.before(url)
+        own = may_authorize(self.repository, url)
+        authorization = {"Authorization": self.credentials.authorization} if own and self.credentials.authorization else {}
+        self.report.requests += 1
+        try:
+            response = await (self.trusted if own else self.transport).get(url, {**self.headers, **headers, **authorization}, self.limits)
+        except SourceUnavailable:
+            await self.hosts.failed(url)
+            raise
+        try:
+            await self.hosts.after(url, response.status, response.headers, datetime.now(UTC))
+        except BaseException:
+            await response.close()
+            raise
+        return response
+
+    async def _done(self, response: Response) -> None:
+        await response.close()
+        self.report.bytes += response.received
 
 
 class Http:
-    """The client of a process, kept for its life: one pool of connections, one TLS context; another only for a CA of its own."""
+    """The connections of a process, kept for its life: one pool, one TLS context; others only for what a repository has of its own."""
 
-    def __init__(self, user_agent: str, timeout: float) -> None:
-        self._options = {"User-Agent": user_agent, "Accept-Encoding": "gzip"}
-        self._timeout = timeout
-        self._shared: httpx2.AsyncClient | None = None
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._network = Network(settings.allow_addresses)
+        self._shared = Transport(self._network, settings.proxies)
 
     @asynccontextmanager
-    async def remote(self, repository: Repository, credentials: Credentials, report: Report) -> AsyncGenerator[Remote]:
-        if repository.verify_tls and not credentials.ca_pem:
-            self._shared = self._shared or self._client(True)
-            yield Remote(self._shared, repository, credentials, report)
-        else:
-            async with self._client(tls_context(repository.verify_tls, credentials.ca_pem)) as client:
-                yield Remote(client, repository, credentials, report)
+    async def remote(
+        self, repository: Repository, credentials: Credentials, report: Report, *, look: bool = True
+    ) -> AsyncGenerator[Remote]:
+        """A job's remote. `look` is False where it is known that the fleet waits for no host."""
+        headers = {"Accept": "*/*", "User-Agent": self._settings.user_agent}
+        limits = self._settings.limits_for(repository)
+        async with AsyncExitStack() as stack:
+            hosts = await stack.enter_async_context(Hosts(self._settings.database_url, look))
+            transport = await self._transport(stack, repository, credentials.ca_pem, None)
+            trusted = transport
+            if credentials.certificate_pem:
+                trusted = await self._transport(stack, repository, credentials.ca_pem, credentials.certificate_pem)
+            yield Remote(transport, trusted, repository, credentials, report, limits, hosts, headers)
 
     async def close(self) -> None:
-        if self._shared:
-            await self._shared.aclose()
+        await self._shared.close()
 
-    def _client(self, verify: ssl.SSLContext | bool) -> httpx2.AsyncClient:
-        client = httpx2.AsyncClient(
-            verify=verify, headers=self._options, timeout=self._timeout, follow_redirects=True, max_redirects=MOST_REDIRECTS
-        )
-        client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # a cookie would pass from one repository to another
-        return client
-
-
-def tls_context(verify: bool, ca_pem: str | None) -> ssl.SSLContext:
-    """The system's trust and `ca_pem`, or no verification. Raises SourceRefused for a CA that cannot be read."""
-    context = ssl.create_default_context()
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if ca_pem:
-        try:
-            context.load_verify_locations(cadata=ca_pem)
-        except (ssl.SSLError, ValueError) as error:
-            raise SourceRefused(f"the custom CA is not a PEM certificate: {error}") from None
-    return context
+    async def _transport(self, stack: AsyncExitStack, repository: Repository, ca_pem: str | None, certificate_pem: str | None) -> Transport:
+        """The process's own, unless TLS is to be otherwise for this repository."""
+        if repository.verify_tls and not ca_pem and not certificate_pem:
+            return self._shared
+        tls = await made_to_measure(system_trust(), repository.verify_tls, ca_pem, certificate_pem)
+        transport = Transport(self._network, self._settings.proxies, tls)
+        stack.push_async_callback(transport.close)
+        return transport
 
 
-def may_authorize(repository: Repository, url: str) -> bool:
-    """Whether credentials of the repository may go to `url`: same scheme, host and port, or it passes them on."""
-    return repository.pass_credentials or origin(repository.url) == origin(url) != ("", "", 0)
-
-
-def origin(url: str) -> tuple[str, str, int]:
-    """Scheme, host and port; ("", "", 0) for what is no plain http(s) URL, which equals nothing."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-    except (ValueError, KeyError):
-        return "", "", 0
-    if not parts.hostname or parts.username is not None or not url.isprintable():
-        return "", "", 0
-    return parts.scheme, parts.hostname, port
-
-
-def shown(url: str) -> str:
-    """A URL as it may be shown: without user, password and query."""
-    try:
-        parts = urlsplit(url)
-        host = parts.netloc.rpartition("@")[2]
-    except ValueError:
-        return "(not a URL)"
-    return urlunsplit((parts.scheme, host, parts.path, "…" if parts.query else "", ""))
-
-
-@contextmanager
-def translated(url: str) -> Generator[None]:
-    """Turn the library's errors into ours, keeping what a user can act on."""
-    try:
-        yield
-    except (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
-        raise SourceRefused(f"{shown(url)}: {_said(error)}") from None
-    except httpx2.TimeoutException as error:
-        raise SourceUnavailable(f"{shown(url)}: no answer in time ({type(error).__name__})") from None
-    except TimeoutError:
-        raise SourceUnavailable(f"{shown(url)}: the answer was not complete after {LONGEST_TRANSFER:.0f} s") from None
-    except (httpx2.HTTPError, httpx2.StreamError, OSError, UnicodeError) as error:
-        raise SourceUnavailable(f"{shown(url)}: {_said(error)}") from None
-
-
-def check_status(url: str, response: httpx2.Response, now: datetime) -> None:
+def check_status(response: Response, now: datetime) -> None:
     """Pass 200 and 304; 429 and 5xx may mend themselves, everything else waits for a person."""
-    status = response.status_code
+    status = response.status
     if status in (200, 304):
         return
-    text = f"{shown(url)}: HTTP {status} {response.reason_phrase}".rstrip()
-    if status in (408, 425, 429) or status >= 500:
-        raise SourceUnavailable(text, retry_after(response.headers.get("Retry-After"), now))
+    text, asked = f"{shown(response.url)}: {response.text}", patience(status, response.headers, now)
+    if status in (408, 425, 429) or status >= 500 or (status == 403 and asked):
+        raise SourceUnavailable(text, asked.wait if asked else None)
     raise SourceRefused(text)
 
 
-def retry_after(text: str | None, now: datetime) -> float | None:
-    """Seconds of a Retry-After header: a number or a date (RFC 9110, 10.2.3); None when there is none to go by."""
-    if not text:
-        return None
-    if text.strip().isdigit():
-        return min(float(text), 86_400.0)
+def decoder_of(response: Response, asked: str) -> Decoder:
+    """What undoes the answer's Content-Encoding, if one was asked for. Raises SourceUnavailable for another."""
     try:
-        return max(0.0, min((parsedate_to_datetime(text) - now).total_seconds(), 86_400.0))
-    except (ValueError, TypeError):
-        return None
-
-
-def _said(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        return decoder("" if asked == "identity" else response.headers.get("Content-Encoding", ""))
+    except Broken as error:
+        raise SourceUnavailable(f"{shown(response.url)}: {error}") from None

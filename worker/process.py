@@ -37,7 +37,7 @@ class Worker:
     async def open(cls, settings: Settings) -> "Worker":
         """Raises StoreUnavailable."""
         connection = await connect(settings.database_url, "chartfleet_writer", "worker")
-        return cls(settings, connection, Http(settings.user_agent, settings.timeout), f"{socket.gethostname()}:{os.getpid()}")
+        return cls(settings, connection, Http(settings), f"{socket.gethostname()}:{os.getpid()}")
 
     async def close(self) -> None:
         await self.http.close()

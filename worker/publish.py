@@ -104,7 +104,8 @@ async def publish(worker: Worker, job: SyncRepository, stored: Stored, run: int,
     with ExitStack() as files:
         reading = Reading(files.enter_context(tempfile.TemporaryFile(prefix="chartfleet-rows-")) if early else None)
         async with worker.transaction() as connection:
-            await _read(this, connection, reading, Request(known, early))
+            most = worker.settings.limits_for(job.repository).max_versions
+            await _read(this, connection, reading, Request(known, early, most))
             held = await _publish_staged(this, connection, reading.end, early=early)
         if early:
             async with worker.transaction() as connection:

@@ -21,8 +21,8 @@ async def sync(worker: Worker, job: SyncRepository, stored: Stored, run: int, re
     asked = job.repository
     same = (stored.applied_fingerprint or "", stored.type, stored.url) == (job.fingerprint, asked.type, asked.url)  # else read afresh
     held = await _held(worker, stored)
-    async with worker.http.remote(job.repository, credentials, report) as remote, timed(report, "fetch"):
-        listing = await open_listing(remote, worker.settings, _validators(stored, held) if same else None)
+    async with worker.http.remote(job.repository, credentials, report, look=stored.hosts_in_trouble) as remote, timed(report, "fetch"):
+        listing = await open_listing(remote, _validators(stored, held) if same else None)
     if listing is None:
         await _not_modified(worker, await _adjusted(worker, job, stored, run, report), held, run, report)
         return

@@ -10,6 +10,7 @@ from catalog import search
 from catalog.engine import pooled_engine
 from catalog.jobs import CleanUpRepository, FetchFiles, Job, SyncRepository
 from catalog.model import Repository, RepositoryKey
+from catalog.options import Limits
 from tests.conftest import Database
 from tests.fakes.helm_repo import HelmRepo, serving
 from tests.integration.rows import Rows
@@ -28,7 +29,7 @@ def repo() -> Iterator[HelmRepo]:
 
 @pytest.fixture
 async def worker(database: Database) -> AsyncIterator[Worker]:
-    opened = await Worker.open(Settings(database_url=database.writer, index_bytes=20_000_000, timeout=5.0))
+    opened = await Worker.open(Settings(database_url=database.writer, limits=Limits(max_index_bytes=20_000_000, timeout=5)))
     yield opened
     await opened.close()
 

@@ -105,6 +105,14 @@ async def test_an_index_that_names_a_chart_twice_is_read_whole(syncer: Syncer) -
     assert [note.reason for note in outcome.report.notes or []] == ["DuplicateChart"]
 
 
+@pytest.mark.parametrize(("option", "said"), [("max-versions", "more than 2 versions"), ("max-index-bytes", "CHARTFLEET_MAX_INDEX_BYTES")])
+async def test_a_repository_has_limits_of_its_own(syncer: Syncer, option: str, said: str) -> None:
+    limited = await syncer.sync(index(TWO), repository=replace(syncer.job.repository, options={option: "2"}))
+    assert (limited.error and limited.error.reason, syncer.visible()) == ("LimitExceeded", [])
+    assert said in str(limited.error)
+    assert (await syncer.sync()).state == "done"
+
+
 BROKEN = {
     "0 bytes": (b"", "SourceMalformed"),
     "HTML": (b"<html>login</html>", "SourceMalformed"),

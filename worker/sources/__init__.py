@@ -3,11 +3,10 @@
 from collections.abc import Awaitable, Callable
 
 from worker.http import Remote
-from worker.settings import Settings
 from worker.sources import helm
 from worker.sources.helm import Listing, Validators
 
 # A type's door: what the remote offers now, or None when it says that nothing changed since the listing of these validators.
-Open = Callable[[Remote, Settings, Validators | None], Awaitable[Listing | None]]
+Open = Callable[[Remote, Validators | None], Awaitable[Listing | None]]
 
 SOURCES: dict[str, Open] = {"helm": helm.open_listing}

@@ -1,14 +1,16 @@
 """`type: helm`: an index.yaml over HTTP, and the archives that it names."""
 
 import hashlib
+import posixpath
 import tempfile
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import BinaryIO
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from catalog.errors import InvalidRepository, SourceUnavailable
+from catalog.options import Limits, setting
 from worker.http import Answer, Remote
-from worker.settings import Settings
 
 MOST_VALIDATOR = 1_000  # characters
 
@@ -35,13 +37,13 @@ class Validators:
     last_modified: str | None = None
 
 
-async def open_listing(remote: Remote, settings: Settings, read_before: Validators | None) -> Listing | None:
+async def open_listing(remote: Remote, read_before: Validators | None) -> Listing | None:
     """One conditional GET, spooled; None when the server says that nothing changed. Raises SourceError or LimitExceeded."""
     asked = conditions(read_before or Validators())
     async with remote.get(index_url(remote.repository.url), asked) as answer:
         if answer.not_modified and not asked:
             raise SourceUnavailable("the server says that nothing changed, though it was not asked")
-        return None if answer.not_modified else await _spool(answer, settings.index_bytes)
+        return None if answer.not_modified else await _spool(answer, remote.limits)
 
 
 def conditions(read_before: Validators) -> dict[str, str]:
@@ -53,17 +55,22 @@ def conditions(read_before: Validators) -> dict[str, str]:
 def index_url(repository_url: str) -> str:
     """Where the index is: index.yaml under the repository's path, its query kept. Raises InvalidRepository."""
     scheme, host, path, query, _ = urlsplit(checked_url(repository_url))
-    return urlunsplit((scheme, host, path.rstrip("/") + "/index.yaml", query, ""))
+    return urlunsplit((scheme, host, posixpath.normpath("/" + f"{path}/index.yaml".lstrip("/")), query, ""))
 
 
 def archive_url(repository_url: str, url: str) -> str:
-    """Helm's rule: an absolute url as it is, else under the repository's path, its query kept; a leading slash is the host's root."""
-    if urlsplit(url).scheme:
+    """Helm's ResolveReferenceURL: an absolute url as it is; any other below the repository's path, with the repository's query, if any.
+
+    Raises ValueError for what is no URL.
+    """
+    parts = urlsplit(url)
+    if not url or (parts.port or 1) <= 0:
+        raise ValueError("an empty url, or one without a port that can be")
+    if parts.scheme:
         return url
     scheme, host, path, query, _ = urlsplit(checked_url(repository_url))
-    target, _, own_query = url.partition("?")
-    path = target if target.startswith("/") else f"{path.rstrip('/')}/{target.removeprefix('./')}"
-    return urlunsplit((scheme, host, path, own_query or query, ""))
+    target = urlsplit(urljoin(urlunsplit((scheme, host, path.rstrip("/") + "/", "", "")), url))
+    return urlunsplit(target._replace(query=query or target.query, fragment=""))
 
 
 def checked_url(text: str) -> str:
@@ -89,14 +96,15 @@ def validator(header: str | None) -> str | None:
     return header if header and header.isascii() and header.isprintable() and len(header) <= MOST_VALIDATOR else None
 
 
-async def _spool(answer: Answer, most: int) -> Listing:
+async def _spool(answer: Answer, limits: Limits) -> Listing:
     body = tempfile.TemporaryFile(prefix="chartfleet-index-")  # noqa: SIM115 - the listing closes it
     digest, size = hashlib.sha256(), 0
     try:
-        async for piece in answer.pieces(most, "the index"):
-            digest.update(piece)
-            size += len(piece)
-            body.write(piece)
+        async with aclosing(answer.pieces(limits.max_index_bytes, f"the index ({setting('max_index_bytes')})")) as pieces:
+            async for piece in pieces:
+                digest.update(piece)
+                size += len(piece)
+                body.write(piece)
         body.flush()
     except BaseException:
         body.close()
