@@ -1,5 +1,6 @@
 """The one door for every backend: a command in, a recorded run and its outcome out."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,8 +11,9 @@ import structlog
 
 from catalog import tick
 from catalog.database import FILES_LOCK, SYNC_LOCK, advisory_lock
-from catalog.errors import CatalogError, RepositoryGone, StoreRefused, StoreUnavailable
+from catalog.errors import CatalogError, LimitExceeded, RepositoryGone, StoreRefused, StoreUnavailable
 from catalog.jobs import CleanUpRepository, FetchFiles, Job, SyncRepository, to_argv
+from catalog.options import setting
 from catalog.report import Report
 from catalog.tick import Stored
 from worker.process import Worker
@@ -65,7 +67,8 @@ def verb(job: Job) -> str:
 async def _do(worker: Worker, job: Job, run_id: int | None) -> Outcome:
     match job:
         case SyncRepository():
-            return await _on_repository(worker, job, run_id, SYNC_LOCK, partial(sync, worker, job))
+            seconds = worker.settings.limits_for(job.repository).max_seconds
+            return await _on_repository(worker, job, run_id, SYNC_LOCK, within(seconds, partial(sync, worker, job)))
         case FetchFiles():
             from worker.files import fetch_files  # noqa: PLC0415 - brings SQLAlchemy, which an unchanged run does without
 
@@ -90,6 +93,22 @@ async def _on_repository(worker: Worker, job: SyncRepository | FetchFiles, run_i
             return await _recorded(worker, job, run_id, stored.id, partial(work, stored))
     log.info("somebody else is at it", action="skip")
     return Outcome(verb(job), str(job.key), "skipped", run_id)
+
+
+def within(seconds: float, work: OnStored) -> OnStored:
+    """The same work; it raises LimitExceeded when it takes longer, and its transaction is rolled back."""
+
+    async def limited(stored: Stored, run: int, report: Report) -> None:
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                await work(stored, run, report)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise LimitExceeded(f"the sync was not done after {seconds:g} s ({setting('max_seconds')})") from None
+
+    return limited
 
 
 async def _recorded(worker: Worker, job: Job, run_id: int | None, repository: int | None, work: Recorded) -> Outcome:
