@@ -66,6 +66,10 @@ _POSTPONE_DUE = text("""
     where repository_id = :repository and next_attempt_at <= now()
 """)
 
+_RETRY_NOW = text("""
+    update chartfleet.file_work set next_attempt_at = now(), attempts = 0 where repository_id = :repository and next_attempt_at > now()
+""")
+
 _DROP_UNWANTED = text("""
     delete from chartfleet.file_work w using chartfleet.chart_versions v, chartfleet.charts c
     where w.repository_id = :repository and v.id = w.version_id and c.id = v.chart_id
@@ -206,6 +210,11 @@ async def postpone_files(connection: AsyncConnection, postponed: Sequence[Postpo
 async def postpone_due(connection: AsyncConnection, repository: int, seconds: float, reason: str, error: str) -> None:
     """Postpone everything that is due in a repository."""
     await connection.execute(_POSTPONE_DUE, {"repository": repository, "seconds": seconds, "reason": reason, "error": error})
+
+
+async def retry_now(connection: AsyncConnection, repository: int) -> None:
+    """What failed is tried again at once: the repository is asked for in another way now."""
+    await connection.execute(_RETRY_NOW, {"repository": repository})
 
 
 async def want_files(connection: AsyncConnection, repository: int, namespace: str, mode: str) -> None:

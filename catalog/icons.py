@@ -47,6 +47,11 @@ _DUE = text("""
     limit :most
 """)
 
+_RETRY_NOW = text("""
+    update chartfleet.icon_sources set next_attempt_at = now(), attempts = 0
+    where repository_id = :repository and sha256 is null and next_attempt_at > now()
+""")
+
 _SETTLE = text("""
     update chartfleet.icon_sources
     set sha256 = coalesce(:sha256, sha256), etag = :etag, last_modified = :last_modified, attempts = 0, error_class = null, error = null,
@@ -114,6 +119,11 @@ async def forget_icons(connection: AsyncConnection, repository_id: int) -> None:
 async def due_icons(connection: AsyncConnection, repository_id: int, most: int) -> list[IconSource]:
     """Sources whose time has come, those tried least first."""
     return [IconSource(*row) for row in await connection.execute(_DUE, {"repository": repository_id, "most": most})]
+
+
+async def retry_now(connection: AsyncConnection, repository_id: int) -> None:
+    """What failed is tried again at once: the repository is asked for in another way now."""
+    await connection.execute(_RETRY_NOW, {"repository": repository_id})
 
 
 async def put_icons(connection: AsyncConnection, icons: Collection[Icon]) -> None:

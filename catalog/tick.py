@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from catalog.errors import CatalogError, RepositoryGone
+from catalog.jobs import SyncRepository
 from catalog.model import HELD_FOR, HELD_READS, RepositoryKey
 from catalog.report import MOST_TEXT, Report
 
@@ -53,6 +54,10 @@ class Stored:
     purge_due: bool
     is_held: bool
     hosts_in_trouble: bool  # any of the fleet's: almost always none, and then no request needs a look at its host
+
+    def was_asked_by(self, job: SyncRepository) -> bool:
+        """Whether the published listing was asked for as this job asks; else it is read afresh, and what failed is tried anew."""
+        return (self.applied_fingerprint or "", self.type, self.url) == (job.terms, job.repository.type, job.repository.url)
 
 
 _FIND = """

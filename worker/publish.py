@@ -84,7 +84,7 @@ class Publishing:
     def applied(self, end: End | None = None) -> Applied:
         """What the next request goes by; `end` is None when the same bytes came."""
         return Applied(
-            fingerprint=self.job.fingerprint,
+            fingerprint=self.job.terms,
             etag=self.listing.etag,
             last_modified=self.listing.last_modified,
             sha256=self.listing.sha256,
@@ -190,6 +190,9 @@ async def _want_contents(connection: AsyncConnection, job: SyncRepository, store
     await icons.want_icons(connection, stored.id, job.key.namespace, charts)
     if wanted_files(job) != stored.applied_files:
         await contents.want_files(connection, stored.id, job.key.namespace, wanted_files(job))
+    if stored.body_sha256 and not stored.was_asked_by(job):
+        await contents.retry_now(connection, stored.id)
+        await icons.retry_now(connection, stored.id)
 
 
 async def _shown(connection: AsyncConnection, job: SyncRepository, stored: Stored, report: Report) -> Shown:

@@ -18,8 +18,7 @@ async def sync(worker: Worker, job: SyncRepository, stored: Stored, run: int, re
     if open_listing is None:
         raise InvalidRepository(f"spec.type {job.repository.type!r} is not supported: one of {', '.join(SOURCES)}")
     credentials = await credentials_for(job.repository, worker.settings)
-    asked = job.repository
-    same = (stored.applied_fingerprint or "", stored.type, stored.url) == (job.fingerprint, asked.type, asked.url)  # else read afresh
+    same = stored.was_asked_by(job)
     held = await _held(worker, stored)
     async with worker.http.remote(job.repository, credentials, report, look=stored.hosts_in_trouble) as remote, timed(report, "fetch"):
         listing = await open_listing(remote, _validators(stored, held) if same else None)

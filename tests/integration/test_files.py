@@ -47,6 +47,17 @@ async def test_what_an_archive_holds_stands_in_its_versions_row(syncer: Syncer) 
     assert row == (["Chart.yaml", "values-dev.yaml"], 1, [{"name": "db", "version": "1.10"}], ["one:1.10"], None, False)
 
 
+async def test_what_was_refused_is_tried_at_once_when_the_repository_is_asked_in_another_way(syncer: Syncer) -> None:
+    await syncer.sync(index(ONE))
+    await syncer.files()
+    due = "select next_attempt_at <= now(), attempts from chartfleet.file_work"
+    assert syncer.database.rows(due) == [(False, 1)]
+    await syncer.sync()
+    assert syncer.database.rows(due) == [(False, 1)]
+    await syncer.sync(fingerprint="another credential")
+    assert syncer.database.rows(due) == [(True, 0)]
+
+
 async def test_a_file_that_is_no_text_is_kept_as_it_is(syncer: Syncer) -> None:
     content, packed = b"caf\xe9 \0 \xff", io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:

@@ -83,7 +83,7 @@ BOMB = b"entries:\n  a:\n  - version: 1.0.0\n    l0: &l0 [x, x, x, x, x, x, x, x
         (BOMB, "LimitExceeded", "aliases"),
         (b"entries:\n  a: [{version: *nothing}]\n", "SourceMalformed", "alias"),
         (b"entries:\n  \x01", "SourceMalformed", "cannot be read"),
-        (gzip.compress(b"apiVersion: v1\n"), "SourceMalformed", "cannot be read"),
+        (gzip.compress(b"apiVersion: v1\n", mtime=0), "SourceMalformed", "cannot be read"),
     ],
 )
 def test_a_file_that_is_no_index_is_an_error_that_says_why(data: bytes, reason: str, said: str) -> None:
