@@ -43,7 +43,7 @@ class SyncRepository:
 
     @property
     def terms(self) -> str:
-        """What besides type and URL decides what a remote answers: the asking resource's fingerprint, or the flags of one that gives none."""
+        """What besides type and URL decides what a remote answers: the resource's fingerprint, or the flags of one that gives none."""
         flags = {"insecure": not self.repository.verify_tls, "pass-credentials": self.repository.pass_credentials}
         return self.fingerprint or ",".join(name for name, given in flags.items() if given)
 

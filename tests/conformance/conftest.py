@@ -10,10 +10,12 @@ import pytest
 
 from catalog.jobs import FetchFiles, SyncRepository
 from catalog.model import Repository, RepositoryKey
+from catalog.options import Limits
 from tests.conformance.collection import Input, inputs
 from tests.conftest import SHARED, Database
 from tests.fakes.helm_repo import HelmRepo, serving
 from tests.integration.conftest import repo, syncer, worker
+from worker.addresses import parse
 from worker.process import Worker
 from worker.run import Outcome, run
 from worker.settings import Settings
@@ -41,7 +43,7 @@ def catalogue(new_database: Callable[[], Database]) -> Iterator[Catalogue]:
 
 
 async def sync_all(synced: Catalogue, servers: ExitStack) -> None:
-    worker = await Worker.open(Settings(database_url=synced.database.writer, timeout=5.0))
+    worker = await Worker.open(Settings(database_url=synced.database.writer, limits=Limits(timeout=5), allow_addresses=parse("loopback")))
     for each in inputs():
         served = servers.enter_context(serving(as_served(each)))
         served.index = served.index.replace(each.prefix.encode(), f"{served.url}/".encode()) if each.prefix else served.index

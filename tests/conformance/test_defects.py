@@ -12,11 +12,13 @@ from catalog import search
 from catalog.engine import pooled_engine
 from catalog.jobs import CleanUpRepository, SyncRepository
 from catalog.model import Repository, RepositoryKey
+from catalog.options import Limits
 from catalog.search import ChartKey
 from cli import servers
 from tests.conftest import ROOT, Database
 from tests.fakes.helm_repo import HelmRepo, archive, index, serving
 from tests.integration.conftest import KEY, Syncer
+from worker.addresses import parse
 from worker.process import Worker
 from worker.run import run
 from worker.settings import Settings
@@ -203,7 +205,10 @@ async def test_a_deletion_takes_one_repository_of_one_namespace(syncer: Syncer) 
 
 async def test_first_syncs_of_many_repositories_at_once_all_end_well(database: Database, repo: HelmRepo) -> None:
     repo.index = index(STEADY)
-    workers = [await Worker.open(Settings(database_url=database.writer, timeout=5.0)) for _ in range(6)]
+    workers = [
+        await Worker.open(Settings(database_url=database.writer, limits=Limits(timeout=5), allow_addresses=parse("loopback")))
+        for _ in range(6)
+    ]
     jobs = [SyncRepository(Repository(RepositoryKey("default", f"demo-{n}"), "helm", repo.url)) for n in range(6)]
     outcomes = await asyncio.gather(*(run(worker, job) for worker, job in zip(workers, jobs, strict=True)))
     for worker in workers:
