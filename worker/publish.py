@@ -202,14 +202,16 @@ async def _shown(connection: AsyncConnection, job: SyncRepository, stored: Store
 
 async def _judge(this: Publishing, connection: AsyncConnection, end: End, changes: dict[str, int]) -> str | None:
     """Whether the listing is held now; then its additions are all that is left of the changes, and its words are returned."""
-    if not changes.keys() & {"removed", "changed"} and end.versions:
-        return None
+    if this.listing.sha256 == this.stored.body_sha256 or (not changes.keys() & {"removed", "changed"} and end.versions):
+        return None  # the applied one is no accident, whatever a held one added meanwhile
     before = await store.listed_versions(connection, this.stored.id)
     age, applied = Age(timestamp(end.generated), timestamp(end.newest_created)), Age(this.stored.generated, this.stored.newest_created)
     reason = accident(changes, before, end.versions, age, applied)
     last = await tick.held_before(this.worker.connection, this.stored.id) if this.stored.is_held else None
     content = bytes.fromhex(end.content)
-    if reason is None or (last and last.ripe and last.content == content):
+    if last and last.content == content:  # not judged anew: beside what it has added, its removals are a smaller share
+        reason = None if last.ripe else last.reason
+    if reason is None:
         return None
     listing, removals = this.listing, changes.pop("removed", 0)
     changes.pop("changed", 0)
@@ -224,8 +226,6 @@ async def keep(worker: Worker, job: SyncRepository, stored: Stored, run: int, li
     report.charts, report.versions = stored.charts, stored.versions
     this = Publishing(worker, job, stored, run, listing, report)
     async with worker.transaction() as connection:
-        if stored.is_held:
-            await holding.let_go(connection, stored.id)
         if (stored.etag, stored.last_modified) != (listing.etag, listing.last_modified):
             shown = Shown(stored.applied_filter, stored.applied_files, stored.charts, stored.versions)
             await store.record_listing(connection, stored.id, shown, this.applied(), None)

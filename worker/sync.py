@@ -30,7 +30,7 @@ async def sync(worker: Worker, job: SyncRepository, stored: Stored, run: int, re
     try:
         if held and not held.ripe and same and listing.sha256 == held.body_sha256:
             await _not_modified(worker, await _adjusted(worker, job, stored, run, report), held, run, report)
-        elif same and listing.sha256 == stored.body_sha256:
+        elif same and listing.sha256 == stored.body_sha256 and not held:  # else what the held one added has to go
             await publish.keep(worker, job, await _adjusted(worker, job, stored, run, report), run, listing, report)
         else:
             await publish.publish(worker, job, stored, run, listing, report)

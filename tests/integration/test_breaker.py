@@ -151,6 +151,15 @@ async def test_a_repeat_counts_in_whatever_form_it_comes(syncer: Syncer, how: st
     assert syncer.database.rows(HELD) == [("Shrunk", 20, 2, 30, False)]
 
 
+async def test_a_repeat_is_held_though_what_it_added_makes_its_removals_a_smaller_share(syncer: Syncer) -> None:
+    await syncer.sync(listing(BEFORE))
+    after = {**without(BEFORE, 12), "new": many(1, 30)["chart-000"]}
+    syncer.repo.validators = False
+    assert is_held(await syncer.sync(listing(after)))
+    assert is_held(await syncer.sync(listing(after, generated="2024-01-01T00:00:00Z")))
+    assert names(BEFORE) <= listed(syncer.database)
+
+
 async def test_another_listing_starts_anew(syncer: Syncer) -> None:
     await syncer.sync(listing(BEFORE))
     await syncer.sync(listing(without(BEFORE, 20)))
@@ -167,6 +176,27 @@ async def test_a_release_of_another_listing_is_void(syncer: Syncer) -> None:
     assert release(syncer.database)
     assert is_held(await syncer.sync(listing(without(BEFORE, 21))))
     assert len(listed(syncer.database)) == 50
+
+
+@pytest.mark.parametrize("anew", [False, True])
+async def test_the_old_listing_back_again_lets_go_and_takes_the_additions_away(syncer: Syncer, anew: bool) -> None:
+    await syncer.sync(listing(BEFORE))
+    before = content(syncer.database, "demo")
+    await syncer.sync(listing({"new": [{"version": "1.0.0"}], "chart-000": [{"version": "9.0.0"}]}))
+    assert len(listed(syncer.database)) == 52
+    outcome = await syncer.sync(listing(BEFORE, generated="2024-01-01T00:00:00Z" if anew else None))
+    assert outcome.state == "done"
+    assert syncer.database.rows(HELD) == []
+    assert content(syncer.database, "demo") == before
+    assert syncer.database.rows("select charts, versions from chartfleet.repositories") == [(5, 50)]
+
+
+async def test_the_old_listing_back_again_is_no_accident_however_much_the_held_one_added(syncer: Syncer) -> None:
+    await syncer.sync(listing(BEFORE))
+    await syncer.sync(listing({"other": many(1, 300)["chart-000"]}))
+    outcome = await syncer.sync(listing(BEFORE))
+    assert (outcome.state, outcome.report.removed) == ("done", 300)
+    assert listed(syncer.database) == names(BEFORE)
 
 
 async def test_a_person_releases_it_by_name_within_their_namespaces(syncer: Syncer) -> None:
