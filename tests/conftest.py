@@ -21,6 +21,7 @@ from cli import servers
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
+LONG = os.environ.get("CHARTFLEET_LONG") == "1"  # whole histories and many more examples, by hand
 
 
 @dataclass(frozen=True)
