@@ -36,8 +36,18 @@ def index(charts: dict[str, list[dict[str, object]]]) -> bytes:
 
 
 @dataclass
+class Gate:
+    """An answer that stops after `at` bytes of its body until it is let on; `reached` is set when it has."""
+
+    at: int = 0
+    reached: threading.Event = field(default_factory=threading.Event)
+    open: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass
 class HelmRepo:
-    """What is served. `status` answers instead of the index, `statuses` instead of other files; `requests` lists (path, headers)."""
+    """What is served. `status` answers instead of the index, `statuses` instead of other files; `gates` stop answers, by file name;
+    `requests` lists (path, headers)."""
 
     index: bytes = b"apiVersion: v1\nentries: {}\n"
     archives: dict[str, bytes] = field(default_factory=dict)
@@ -48,6 +58,7 @@ class HelmRepo:
     redirect: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    gates: dict[str, Gate] = field(default_factory=dict)
     url: str = ""
 
     def archive_requests(self) -> list[str]:
@@ -85,6 +96,11 @@ class Handler(BaseHTTPRequestHandler):
         if status != 304:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if body and (gate := self.repo.gates.get(self.path.rpartition("/")[2])):
+            self.wfile.write(body[: gate.at])
+            gate.reached.set()
+            gate.open.wait(60)
+            body = body[gate.at :]
         if self.repo.cut is not None and body:
             self.wfile.write(body[: self.repo.cut])
             self.close_connection = True
