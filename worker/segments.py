@@ -60,6 +60,7 @@ class Segments:
         pieces = self._pieces()
         start, self.head, _ = next(pieces)
         chart, line = RawChart(_name(self.head[self.head.rfind(b"\n") + 1 :]), start, start, [], [], b"", True), self.head.count(b"\n")
+        piece = b""
         for end, piece, key in pieces:
             line += 1
             hashed, stamp = piece_hash(piece)
@@ -70,10 +71,12 @@ class Segments:
                 chart.plain = False
             line += piece.count(b"\n")
             if key:
+                chart.plain = chart.plain and ends_plainly(piece)
                 yield chart
                 line += 1
                 start = end + 1 + len(key)
                 chart = RawChart(_name(key), start, start, [], [], b"", True)
+        chart.plain = chart.plain and ends_plainly(piece)
         yield chart
 
     def frame(self) -> YamlReader:
@@ -138,6 +141,11 @@ def piece_hash(piece: bytes) -> tuple[bytes, bytes]:
     if (found := CREATED(piece)) and piece.count(b"created:") == 1:
         return blake2b(piece[: found.start(2)] + piece[found.end(2) :], digest_size=16).digest(), found[2]
     return blake2b(piece, digest_size=16).digest(), b""
+
+
+def ends_plainly(piece: bytes) -> bool:
+    """Whether a chart's last piece holds nothing further left: the key of a chart without a list of this layout would be hidden in it."""
+    return ODD_COLUMN(piece) is None
 
 
 def is_odd(text: bytes) -> bool:

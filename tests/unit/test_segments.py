@@ -111,6 +111,14 @@ def test_a_time_that_was_stamped_anew_leaves_nothing_to_write() -> None:
     assert (fast.end and fast.end.fast, fast.lines) == (True, [])
 
 
+def test_a_chart_that_hides_behind_anothers_last_piece_is_not_lost() -> None:
+    hidden = OURS.replace(b"\n  gamma:\n", b"\n  hidden: [{version: 1.0.0, urls: [u]}]\n  gamma:\n")
+    before = Result(hidden)
+    assert ("hidden", "1.0.0") in before.versions
+    compare(before, hidden)
+    compare(before, hidden.replace(b"2024-01-02", b"2025-01-02"))
+
+
 @real
 def test_real_indexes_as_helm_writes_them_take_the_fast_way() -> None:
     indexes = [*DATA.glob("*/index.yaml"), *(DATA / "odd").glob("*.yaml")]
@@ -123,6 +131,7 @@ BITS = [
     *(b"'", b'"', b"\n", b"\n  - ", b"- ", b": ", b"#", b"&a ", b"*a", b"!!str ", b"|\n", b">\n", b"[", b"]", b"{", b"}", b"\t", b"\r\n"),
     *(b"---\n", b"...\n", b"  ", b"\n  x:\n  - ", b"\ncreated: ", b"created: '2020-01-01T00:00:00Z'", b"\xef\xbb\xbf", b"\xc2\x85", b"\0"),
     *(b"\\", b"%", b"? ", b"<<: ", b"version: 1.0.0", b"\n    version: 1.2.3", b"\n\n", b"\xe2\x80\xa8", b"entries:\n"),
+    *(b"\n  zz: []", b"\n  zz: [{version: 1.0.0, urls: [u]}]", b"\n  zz:\n", b"\n  # zz", b"\n# zz", b"\n zz: 1", b"\n  zz: null"),
 ]
 
 
