@@ -253,8 +253,8 @@ STEPS = [
     Step(publishing, ("sync", "running", "reading"), (SYNC_LOCK,)),
     Step(committing, ("sync", "running", "reading"), (SYNC_LOCK,)),
     Step(committed, ("sync", "done", ""), (), committed=True),
-    Step(downloading, ("files", "running", ""), (FILES_LOCK,), committed=True),
-    Step(recording, ("files", "running", ""), (FILES_LOCK,), committed=True),
+    Step(downloading, ("files", "running", "enriching"), (FILES_LOCK,), committed=True),
+    Step(recording, ("files", "running", "enriching"), (FILES_LOCK,), committed=True),
 ]
 
 

@@ -175,8 +175,9 @@ async def test_a_sync_that_dies_at_any_step_leaves_what_was_and_the_next_one_fin
     await fresh.publish(second.text())
     for step in STEPS:
         repository = Repository(syncer)
-        assert await crashed(syncer, repository, first.text(), step), step
-        assert repository.content() == [], step
+        if step != "a withdrawal":  # of which a first listing has none
+            assert await crashed(syncer, repository, first.text(), step), step
+            assert repository.content() == [], step
         await repository.publish(first.text())
         before = repository.content()
         assert await crashed(syncer, repository, second.text(), step), step
