@@ -113,7 +113,7 @@ class Segments:
         rest = b""
         while block := self._read(BLOCK):
             text = rest + block
-            self._suspect = is_odd(text)
+            self._suspect = self._suspect or is_odd(text)  # from here on: the piece in hand is of an earlier block
             *parts, rest = text.split(MARK)
             yield from parts
             if len(rest) > LONGEST_PIECE:

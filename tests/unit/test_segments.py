@@ -4,6 +4,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.conftest import SHARED
 from tests.fakes.helm_repo import index
 from tests.unit.test_walk import Result, raw
 from worker.frames import unpacked
+from worker.segments import Segments
 
 DATA = SHARED / "data"
 real = pytest.mark.skipif(not DATA.is_dir(), reason="the collection of real indexes is not beside this checkout")
@@ -117,6 +119,14 @@ def test_a_chart_that_hides_behind_anothers_last_piece_is_not_lost() -> None:
     assert ("hidden", "1.0.0") in before.versions
     compare(before, hidden)
     compare(before, hidden.replace(b"2024-01-02", b"2025-01-02"))
+
+
+@pytest.mark.parametrize("odd", range(120, 140))
+def test_odd_text_is_seen_wherever_the_file_is_cut_into_blocks(odd: int) -> None:
+    homes = ("a\tb" if n == odd else "ab" for n in range(300))
+    entries = (f"  chart-{n}:\n  - version: 1.0.0\n    home: {home}{'x' * 960}\n".encode() for n, home in enumerate(homes))
+    data = b"entries:\n" + b"".join(entries)
+    assert [chart.name for chart in Segments(BytesIO(data).read).charts(checked=True) if not chart.plain] == [f"chart-{odd}"]
 
 
 @real
