@@ -58,37 +58,43 @@ class WalkServer:
     def __init__(self) -> None:
         self._process: Popen[bytes] | None = None
         self._control: socket | None = None
+        self._owes = False  # numbers, of a child: if its reading was cut off, they would be taken for the next one's
 
     @asynccontextmanager
     async def child(self, index: BinaryIO) -> AsyncGenerator["Child"]:
         """A child that reads `index`; it is dead when the block ends. Raises ReaderLost."""
         control = await self._started()
         ours, theirs = socketpair()
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
         child = None
-        try:
+        with ours:
             with theirs:
                 os.lseek(index.fileno(), 0, os.SEEK_SET)
                 _hand_over(control, index, theirs)
-            child = Child(await self._number(), reader, writer, self._number)
-            yield child
-        finally:
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
-            if child:
-                await child.end()
+            self._owes = True
+            reader, writer = await asyncio.open_unix_connection(sock=ours)
+            try:
+                child = Child(await self._number(), reader, writer, self._number)
+                yield child
+            finally:
+                writer.close()
+                with suppress(OSError):
+                    await writer.wait_closed()
+                if child:
+                    await child.end()
+                    self._owes = False
 
     async def close(self) -> None:
         if self._control:
             self._control.close()
             self._control = None
         if self._process:
+            self._process.kill()  # its child goes with it
             self._process.wait()
             self._process = None
+        self._owes = False
 
     async def _started(self) -> socket:
-        if self._control is None or self._process is None or self._process.poll() is not None:
+        if self._owes or self._control is None or self._process is None or self._process.poll() is not None:
             await self.close()
             self._control, theirs = socketpair()
             self._control.setblocking(False)
