@@ -39,6 +39,13 @@ class Worker:
         connection = await connect(settings.database_url, "chartfleet_writer", "worker")
         return cls(settings, connection, Http(settings), f"{socket.gethostname()}:{os.getpid()}")
 
+    async def connected(self) -> AsyncConnection:
+        """The connection; another if a statement that was cut off has cost the first, and the locks it held. Raises StoreUnavailable."""
+        if self.connection.closed:
+            self._engine = None
+            self.connection = await connect(self.settings.database_url, "chartfleet_writer", "worker")
+        return self.connection
+
     async def close(self) -> None:
         await self.http.close()
         if self._walks:

@@ -154,5 +154,6 @@ async def failures(worker: Worker, number: int, repository: int | None, report: 
             log.exception("a defect", action="defect")
             failed.append(InternalError(f"a defect in Chartfleet ({type(error).__name__}); the worker's log has the trace"))
     if failed and not isinstance(failed[0], StoreUnavailable):
-        async with worker.connection.transaction():
-            await tick.fail_run(worker.connection, number, repository, failed[0], report)
+        connection = await worker.connected()
+        async with connection.transaction():
+            await tick.fail_run(connection, number, repository, failed[0], report)

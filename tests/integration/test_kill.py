@@ -10,7 +10,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from threading import Thread
@@ -26,7 +26,7 @@ from tests.conftest import ROOT, Database, until
 from tests.fakes.helm_repo import Gate, HelmRepo, archive, serving
 from tests.fakes.listings import listing, many
 from tests.integration.catalogue import Row, content, listed
-from tests.integration.conftest import KEY
+from tests.integration.conftest import KEY, Syncer
 from tests.integration.history import HISTORY, revisions
 
 CHARTS = "lock table chartfleet.charts in access exclusive mode"
@@ -369,3 +369,22 @@ async def test_a_sync_whose_repository_goes_before_its_transaction_is_refused_an
     assert oneshot.count("select from chartfleet.repositories") == 0
     oneshot.options = ("incarnation=second",)
     assert oneshot.run()["state"] == "done", "the name lives on"
+
+
+# A sync that takes too long
+
+
+@pytest.mark.parametrize("statement", [REPOSITORY, LEDGER])
+async def test_a_sync_that_waits_too_long_in_postgresql_fails_by_name_and_its_worker_serves_on(syncer: Syncer, statement: str) -> None:
+    await syncer.sync(listing(many(2, 3)))
+    before = content(syncer.database, KEY.name)
+    watched = OneShot(syncer.database, syncer.repo)
+    watched.hold(statement)
+    outcome = await syncer.sync(listing(many(3, 4)), repository=replace(syncer.job.repository, options={"max-seconds": "1"}))
+    watched.release(statement)
+    assert outcome.error
+    assert (outcome.error.reason, syncer.last_run()["error_class"]) == ("LimitExceeded", "LimitExceeded")
+    assert content(syncer.database, KEY.name) == before
+    assert watched.locks() == []
+    assert (await syncer.sync()).state == "done"
+    assert len(listed(syncer.database)) == 12
