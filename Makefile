@@ -42,8 +42,8 @@ schema: runtime ## write migrations/schema.sql, the schema to read
 	@.venv/bin/python -m cli.schema > .venv/schema.sql
 	mv .venv/schema.sql migrations/schema.sql
 
-bench: workshop ## measure syncs: time, memory, requests, rows
-	@exec .venv/bin/python -m bench
+bench: workshop ## measure syncs: time, memory, requests, rows; BENCH=growth (or another part), BENCH=--docs
+	@exec .venv/bin/python -m bench $(BENCH)
 
 e2e: workshop ## run only the tests of whole programs
 	@exec .venv/bin/pytest -ra tests/e2e

@@ -1,1 +1,1 @@
-"""Measurements: `make bench`. Ratios and counts of one run; nothing here is asserted."""
+"""What syncs cost, measured: each figure with its bar, and Kubeapps' own beside it. `python -m bench --help` says how to ask for a part."""
