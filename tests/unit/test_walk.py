@@ -46,7 +46,7 @@ class Result:
                 frames = frames[place + 1 :]
                 break
         copied = b"".join(payload for kind, payload in frames if kind == ROWS).decode().split("\n")[:-1]
-        lines = [[name.replace("\\\\", "\\"), *fields] for name, *fields in (line.split("\t") for line in copied)]
+        lines = [[name.replace("\\t", "\t").replace("\\\\", "\\"), *fields] for name, *fields in (line.split("\t") for line in copied)]
         self.rows = [line for line in lines if line[1] != "\\N"]
         self.lines = [line for line in lines if line[1] == "\\N"]
         self.versions = [(row[0], row[1]) for row in self.rows]
