@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from catalog import tables as t
 from catalog.database import CONTENTS_LOCK
 from catalog.engine import driver
+from catalog.report import stored_json
 
 HOUR = 3_600.0
 
@@ -204,7 +205,7 @@ async def postpone_files(connection: AsyncConnection, postponed: Sequence[Postpo
         {"version_id": p.work.version_id, "due": p.work.due.isoformat(), "seconds": p.seconds, "reason": p.reason, "error": p.error}
         for p in postponed
     ]
-    await connection.execute(_POSTPONE, {"rows": json.dumps(rows).replace("\\u0000", "")})
+    await connection.execute(_POSTPONE, {"rows": stored_json(rows)})
 
 
 async def postpone_due(connection: AsyncConnection, repository: int, seconds: float, reason: str, error: str) -> None:

@@ -1,9 +1,12 @@
 """What a run says of itself: one JSON for `sync_runs`, the Pod's termination message and standard output."""
 
+import json
+import re
 from dataclasses import asdict, dataclass, field
 
 MOST_NOTES = 100  # kept with the run; the total is counted beyond them
 MOST_TEXT = 500  # characters of a note's or an error's text
+NUL = re.compile(r"(\\\\)|\\u0000")  # in JSON, where two backslashes are one that was written
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +38,8 @@ class Report:
     def document(self) -> dict[str, object]:
         """As JSON-ready values."""
         return asdict(self)
+
+
+def stored_json(value: object) -> str:
+    """A value as JSON that PostgreSQL stores: without the character NUL; the same letters written out are a text like any other."""
+    return NUL.sub(r"\1", json.dumps(value))

@@ -3,7 +3,6 @@
 Functions of a connection; whoever opens the transaction ends it.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +13,7 @@ from psycopg.rows import class_row
 from catalog.errors import CatalogError, RepositoryGone
 from catalog.jobs import SyncRepository
 from catalog.model import HELD_FOR, HELD_READS, RepositoryKey
-from catalog.report import MOST_TEXT, Report
+from catalog.report import MOST_TEXT, Report, stored_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,5 +209,5 @@ async def fail_run(connection: AsyncConnection, run: int, repository: int | None
 def _columns(report: Report) -> dict[str, object]:
     document = report.document()
     for name in ("notes", "phases"):
-        document[name] = None if document[name] is None else json.dumps(document[name]).replace("\\u0000", "")  # jsonb has no NUL
+        document[name] = None if document[name] is None else stored_json(document[name])
     return document

@@ -238,6 +238,19 @@ async def test_file_work_that_cannot_be_done_comes_back_later_and_not_at_once(sy
     assert not stored.files_due, "what is not listed any more is not due"
 
 
+async def test_an_archive_with_a_nul_written_out_in_a_name_keeps_no_other_from_being_read(syncer: Syncer) -> None:
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as packed:
+        member = tarfile.TarInfo(".\\u0000Q/README.md")
+        member.size = 2_000
+        packed.addfile(member, io.BytesIO(bytes(2_000)))
+    syncer.repo.archives = {"a-1.0.0.tgz": gzip.compress(tar.getvalue()[:1_000]), "b-1.0.0.tgz": archive("b")}
+    await syncer.sync(index({"a": [{"version": "1.0.0"}], "b": [{"version": "1.0.0", "digest": "\\u0000q"}]}))
+    assert (await syncer.files()).state == "done"
+    assert syncer.database.rows("select error_class from chartfleet.file_work") == [("SourceMalformed",)]
+    assert syncer.database.rows("select as_listed from chartfleet.version_files") == [(False,)]
+
+
 async def test_trouble_with_postgresql_says_nothing_of_the_archives(syncer: Syncer) -> None:
     syncer.repo.archives = {"a-1.0.0.tgz": archive("a")}
     await syncer.sync(index({**ONE, "b": [{"version": "1.0.0"}]}))
