@@ -65,6 +65,12 @@ _POSTPONE = text("""
     where repository_id = :repository and url_sha256 = :url_sha256
 """)
 
+_POSTPONE_DUE = text("""
+    update chartfleet.icon_sources
+    set attempts = attempts + 1, next_attempt_at = now() + make_interval(secs => :seconds), error_class = :reason, error = :error
+    where repository_id = :repository and sha256 is null and next_attempt_at <= now()
+""")
+
 _SWEEP = text("delete from chartfleet.icons i where not exists (select from chartfleet.icon_sources s where s.sha256 = i.sha256)")
 
 _ICON_OF = text("""
@@ -154,6 +160,11 @@ async def postpone_icon(
     """Come back to a source that gave no icon, after `seconds`; the one it held stays."""
     values = {"seconds": seconds, "reason": reason, "error": error}
     await connection.execute(_POSTPONE, {"repository": repository_id, "url_sha256": source.url_sha256, **values})
+
+
+async def postpone_due(connection: AsyncConnection, repository_id: int, seconds: float, reason: str, error: str) -> None:
+    """Postpone every icon that is due and not here."""
+    await connection.execute(_POSTPONE_DUE, {"repository": repository_id, "seconds": seconds, "reason": reason, "error": error})
 
 
 async def sweep_icons(connection: AsyncConnection) -> None:

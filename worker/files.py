@@ -77,6 +77,7 @@ async def fetch_files(worker: Worker, job: FetchFiles, stored: Stored, run: int,
         reason, text = (error.reason, str(error)) if isinstance(error, CatalogError) else ("InternalError", type(error).__name__)
         async with worker.transaction() as connection:
             await contents.postpone_due(connection, stored.id, HOUR, reason, text[:MOST_TEXT])
+            await icons.postpone_due(connection, stored.id, HOUR, reason, text[:MOST_TEXT])
         raise
 
 

@@ -238,6 +238,17 @@ async def test_file_work_that_cannot_be_done_comes_back_later_and_not_at_once(sy
     assert not stored.files_due, "what is not listed any more is not due"
 
 
+async def test_icons_too_come_back_later_when_the_job_cannot_begin(syncer: Syncer) -> None:
+    await syncer.sync(index({"a": [{"version": "1.0.0", "icon": "a.png"}]}))
+    outcome = await syncer.run(FetchFiles(replace(syncer.job.repository, auth=SecretRef("absent", "key"))))
+    assert outcome.error
+    async with syncer.worker.connection.transaction():
+        stored = await tick.find(syncer.worker.connection, KEY)
+    assert stored
+    assert not stored.files_due
+    assert syncer.database.rows("select attempts, error_class from chartfleet.icon_sources") == [(1, "WaitingForSecret")]
+
+
 async def test_an_archive_with_a_nul_written_out_in_a_name_keeps_no_other_from_being_read(syncer: Syncer) -> None:
     tar = io.BytesIO()
     with tarfile.open(fileobj=tar, mode="w") as packed:
