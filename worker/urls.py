@@ -9,8 +9,10 @@ PORTS = {"http": 80, "https": 443}
 
 
 def may_authorize(repository: Repository, url: str) -> bool:
-    """Whether credentials of the repository may go to `url`: same scheme, host and port, or it passes them on."""
-    return repository.pass_credentials or origin(repository.url) == origin(url) != ("", "", 0)
+    """Whether credentials of the repository may go to `url`: same scheme, host and port, or it passes them on; never in clear from https."""
+    own, other = origin(repository.url), origin(url)
+    in_clear = own[0] == "https" != other[0]
+    return own == other != ("", "", 0) or (repository.pass_credentials and not in_clear)
 
 
 def origin(url: str) -> tuple[str, str, int]:

@@ -38,7 +38,13 @@ def test_credentials_go_to_the_same_scheme_host_and_port(url: str, allowed: bool
 
 def test_credentials_go_anywhere_only_when_the_repository_passes_them() -> None:
     assert may_authorize(repository(passes=True), "https://elsewhere.com/x")
+    assert may_authorize(repository("http://charts.example.com", passes=True), "http://elsewhere.com/x")
     assert not may_authorize(repository("not-a-url"), "not-a-url")
+
+
+@pytest.mark.parametrize("url", ["http://charts.example.com/stable/a.tgz", "http://elsewhere.com/x", "HTTP://elsewhere.com", "x"])
+def test_no_repository_of_https_passes_credentials_on_in_clear(url: str) -> None:
+    assert not may_authorize(repository(passes=True), url)
 
 
 @pytest.mark.parametrize(
