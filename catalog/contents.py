@@ -56,8 +56,10 @@ _PUT_FILES = text("""
 
 _POSTPONE = text("""
     update chartfleet.file_work w
-    set attempts = w.attempts + 1, next_attempt_at = now() + make_interval(secs => p.seconds), error_class = p.reason, error = p.error
-    from json_to_recordset(cast(:rows as json)) as p (version_id bigint, due timestamptz, seconds float8, reason text, error text)
+    set attempts = w.attempts + p.asked::integer, next_attempt_at = now() + make_interval(secs => p.seconds), error_class = p.reason,
+        error = p.error
+    from json_to_recordset(cast(:rows as json))
+      as p (version_id bigint, due timestamptz, seconds float8, reason text, error text, asked boolean)
     where w.version_id = p.version_id and w.next_attempt_at = p.due
 """)
 
@@ -140,12 +142,13 @@ class ReadArchive:
 
 @dataclass(frozen=True, slots=True)
 class Postponed:
-    """An archive that could not be read: to be tried again in so many seconds."""
+    """An archive that could not be read: to be tried again in so many seconds. Not `asked` for, it waits no longer the next time."""
 
     work: FileWork
     seconds: float
     reason: str
     error: str
+    asked: bool = True
 
 
 async def count_due(connection: AsyncConnection, repository: int) -> int:
@@ -202,7 +205,14 @@ async def put_files(connection: AsyncConnection, namespace: str, archives: Seque
 async def postpone_files(connection: AsyncConnection, postponed: Sequence[Postponed]) -> None:
     """Come back to archives that could not be read, each in its own time."""
     rows = [
-        {"version_id": p.work.version_id, "due": p.work.due.isoformat(), "seconds": p.seconds, "reason": p.reason, "error": p.error}
+        {
+            "version_id": p.work.version_id,
+            "due": p.work.due.isoformat(),
+            "seconds": p.seconds,
+            "reason": p.reason,
+            "error": p.error,
+            "asked": p.asked,
+        }
         for p in postponed
     ]
     await connection.execute(_POSTPONE, {"rows": stored_json(rows)})

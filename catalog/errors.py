@@ -46,13 +46,13 @@ class SourceError(CatalogError): ...
 
 
 class SourceUnavailable(SourceError):
-    """`retry_after`: seconds that the remote asked for, if it did."""
+    """`retry_after`: seconds that the remote asked for, if it did. Not `asked`: its host is left alone, so this says nothing of the thing."""
 
     transient = True
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, retry_after: float | None = None, *, asked: bool = True) -> None:
         super().__init__(message)
-        self.retry_after = retry_after
+        self.retry_after, self.asked = retry_after, asked
 
 
 class SourceRefused(SourceError): ...

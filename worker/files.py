@@ -181,13 +181,13 @@ async def _read(run: FileRun, work: FileWork) -> None:
         error = SourceMalformed(f"the archive cannot be read ({type(defect).__name__}); the worker's log has the trace")
     await _make_room(run)
     wait = backoff(work.attempts, error, random.random())  # noqa: S311 - jitter, not a secret
-    run.batch.add(Postponed(work, wait, error.reason, str(error)[:MOST_TEXT]))
+    run.batch.add(Postponed(work, wait, error.reason, str(error)[:MOST_TEXT], getattr(error, "asked", True)))
 
 
 async def _read_from(run: FileRun, work: FileWork, url: str) -> None:
     host = host_of(url)
     if host in run.silent:
-        raise HostSilent(f"{host} did not answer {SILENT} times in a row; its archives wait together", run.silent[host])
+        raise HostSilent(f"{host} did not answer {SILENT} times in a row; its archives wait together", run.silent[host], asked=False)
     try:
         async with _received(run, url) as packed:
             run.failures[host] = 0

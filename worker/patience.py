@@ -141,7 +141,7 @@ class Hosts:
             return
         wait = standing.until - asyncio.get_running_loop().time()
         if wait > 0:
-            raise SourceUnavailable(f"{host} is left alone for another {wait:.0f} s: {standing.reason}", wait)
+            raise SourceUnavailable(f"{host} is left alone for another {wait:.0f} s: {standing.reason}", wait, asked=False)
         if standing.rate:
             async with self._turn:
                 await self._take(host, standing, standing.rate)
@@ -191,7 +191,7 @@ class Hosts:
                 return
             standing.tokens = leased
             if not leased and 1 / rate > LONGEST_PAUSE:
-                raise SourceUnavailable(f"{host} asked for at most {rate * 60:.3g} requests a minute", 1 / rate)
+                raise SourceUnavailable(f"{host} asked for at most {rate * 60:.3g} requests a minute", 1 / rate, asked=False)
             if not leased:
                 await asyncio.sleep(1 / rate)
         standing.tokens -= 1

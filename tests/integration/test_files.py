@@ -305,11 +305,25 @@ async def test_a_host_that_is_away_is_left_alone_after_five_failures_and_its_arc
     outcome = await syncer.files()
     assert outcome.report.requests <= 20
     assert outcome.report.added == 1, "another host's archives are read"
-    assert syncer.database.rows("select count(*) from chartfleet.file_work where attempts = 1 and next_attempt_at > now()") == [(300,)]
+    assert syncer.database.rows("select count(*) from chartfleet.file_work where next_attempt_at > now()") == [(300,)]
+    [(tried,)] = syncer.database.rows("select count(*) from chartfleet.file_work where attempts = 1")
+    assert 5 <= int(str(tried)) <= 20, "what was never asked for has not failed"
     waits = (
         "select count(distinct next_attempt_at - now() > interval '1 second') from chartfleet.file_work where error_class = 'HostSilent'"
     )
     assert syncer.database.rows(waits) == [(1,)]
+
+
+async def test_what_waits_for_a_patient_host_waits_no_longer_each_time(syncer: Syncer) -> None:
+    versions = [f"1.{n}.0" for n in range(60)]
+    await syncer.sync(index({"a": [{"version": version} for version in versions]}))
+    syncer.repo.statuses = {f"a-{version}.tgz": 429 for version in versions}
+    for _ in range(4):
+        await syncer.files()
+        make_due(syncer)
+        syncer.database.rows("delete from chartfleet.hosts")
+    [(waiting,)] = syncer.database.rows("select count(*) from chartfleet.file_work where attempts = 0")
+    assert int(str(waiting)) >= 60 - 4 * 11
 
 
 @pytest.mark.parametrize(
