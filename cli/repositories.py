@@ -11,6 +11,7 @@ from cli import instances, output
 from cli.client import Client, Item, path
 from cli.failures import Exit, Failure
 from cli.output import Format, formatted
+from cli.progress import problem
 
 WAIT = 600.0  # seconds for a sync to end
 OVER = {"done", "failed", "parked"}
@@ -27,8 +28,10 @@ def repo() -> None: ...
 @click.option("--limit", type=click.IntRange(1), help="At most so many.")
 @formatted
 def list_(namespace: str | None, limit: int | None, form: Format) -> None:
-    found = (item for item in _client().items("repositories") if namespace in (None, item["namespace"]))
+    client = _client()
+    found = (item for item in client.items("repositories") if namespace in (None, item["namespace"]))
     _print_list([item for _, item in zip(range(limit or 10**9), found, strict=False)], form)
+    _print_problems(_problems(client, namespace) if form == "table" else [])
 
 
 @repo.command(help="Show how the syncs of all repositories stand, or one repository's notes and last runs.")
@@ -36,10 +39,20 @@ def list_(namespace: str | None, limit: int | None, form: Format) -> None:
 @in_namespace
 @formatted
 def status(name: str | None, namespace: str, form: Format) -> None:
+    client = _client()
     if name is None:
-        _print_list(list(_client().items("repositories")), form)
-    else:
-        _print_one(_client().get(path("repositories", namespace, name)), form)
+        _print_list(list(client.items("repositories")), form)
+        _print_problems(_problems(client) if form == "table" else [])
+        return
+    problems = _problems(client, namespace, name)
+    try:
+        item = client.get(path("repositories", namespace, name))
+    except Failure as failure:
+        if failure.exit_code != Exit.FAILED or not problems:
+            raise
+        raise Failure(Exit.FAILED, output.clean(f"{namespace}/{name} cannot be used: {problem(problems[0])}")) from None
+    _print_one(item, form)
+    _print_problems(problems if form == "table" else [])
 
 
 @repo.command(help="Sync a repository now.")
@@ -78,6 +91,19 @@ def _report(key: str, run: Item) -> None:
     if run["state"] != "done":
         raise Failure(Exit.FAILED, output.clean(f"{key}: {_outcome(run) or run['state']}"))
     output.show(f"{key}: {_outcome(run)}")
+
+
+def _problems(client: Client, namespace: str | None = None, name: str | None = None) -> list[Item]:
+    """Documents that cannot be used, of a namespace or a repository; one that names no namespace may be anybody's."""
+    found: list[Item] = client.get("problems")["items"]
+    return [item for item in found if namespace in (None, item["namespace"] or namespace) and name in (None, item["name"])]
+
+
+def _print_problems(problems: list[Item]) -> None:
+    """A document that cannot be used changes nothing: without a word here its repository would look as if all were well."""
+    if problems:
+        output.show("\ndocuments that cannot be used; what was read of them before stands:")
+        output.show("\n".join(map(problem, problems)))
 
 
 def _print_list(items: list[Item], form: Format) -> None:

@@ -58,7 +58,7 @@ def api(answers: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
         def do_GET(self) -> None:
             asked.append(f"{self.command} {self.path}")
             address = urlsplit(self.path)
-            answer = answers.get(address.path)
+            answer = answers.get(address.path, {"items": []} if address.path == "/api/v1/problems" else None)
             if isinstance(answer, list):
                 begin = int(parse_qs(address.query).get("cursor", ["0"])[0])
                 following = str(begin + 2) if begin + 2 < len(answer) else None
@@ -202,6 +202,24 @@ def test_a_held_listing_is_shown_with_how_it_is_released() -> None:
     ):
         assert words in text
     assert "notes on entries" not in text
+
+
+def test_a_document_that_cannot_be_used_is_told_beside_a_repository_that_looks_well() -> None:
+    told = [
+        {"file": "a.yaml", "line": 5, "namespace": "default", "name": "eks", "message": "there is no such annotation"},
+        {"file": "b.yaml", "line": 1, "namespace": "team", "name": "new", "message": "spec.url: is missing"},
+        {"file": "c.yaml", "line": 2, "namespace": None, "name": None, "message": "not YAML\x1b[2J"},
+    ]
+    one = {**repository(notes_total=0), "notes": [], "file_notes": [], "file_notes_total": 0, "runs": []}
+    answers = {"/api/v1/problems": {"items": told}, "/api/v1/repositories": [repository()], "/api/v1/repositories/default/eks": one}
+    with api(answers) as (url, _):
+        listed, of_team = run(url, "repo", "list").stdout, run(url, "repo", "list", "-n", "team").stdout
+        status, absent = run(url, "repo", "status", "eks").stdout, run(url, "repo", "status", "new", "-n", "team")
+        assert json.loads(run(url, "repo", "list", "-o", "json").stdout) == [repository()]
+    assert listed.splitlines()[-3:] == ["a.yaml:5: there is no such annotation", "b.yaml:1: spec.url: is missing", "c.yaml:2: not YAML[2J"]
+    assert ("a.yaml" in of_team, "b.yaml:1" in of_team, "c.yaml:2" in of_team) == (False, True, True)
+    assert ("a.yaml:5" in status, "b.yaml" in status, "c.yaml" in status) == (True, False, False)
+    assert (absent.exit_code, absent.stderr) == (Exit.FAILED, "Error: team/new cannot be used: b.yaml:1: spec.url: is missing\n")
 
 
 def test_a_release_asks_the_api_and_says_what_follows() -> None:
