@@ -185,10 +185,20 @@ class Run(BaseModel):
     phases: Annotated[dict[str, float] | None, Field(description="Milliseconds by phase.")]
 
 
+class FailingFiles(BaseModel):
+    """Archives whose last attempt failed for one reason."""
+
+    reason: str
+    archives: int
+    message: Annotated[str, Field(description="Of one of them.")]
+    next_attempt_at: Annotated[datetime, Field(description="Of the first of them.")]
+
+
 class RepositoryDetail(Repository):
     notes: Annotated[list[Note], Field(description="Of the last reading of the listing, the first hundred.")]
     file_notes: Annotated[list[Note], Field(description="Of the last reading of archives, the first hundred.")]
     file_notes_total: int
+    files_failing: Annotated[list[FailingFiles], Field(description="Of `files_pending`, those that failed, by reason.")]
     runs: Annotated[list[Run], Field(description="The last twenty, newest first.")]
 
 

@@ -37,9 +37,10 @@ async def show_repository(connection: Connection, key: Key) -> RepositoryDetail:
     row = await standing.repository(connection, key)
     if row is None:
         raise NotFound(f"no repository {key}")
-    runs = await standing.latest_runs(connection, row["id"])
-    notes = {name: row[name] or [] for name in ("notes", "file_notes")}
-    return RepositoryDetail.model_validate({**_condition(row), **notes, "file_notes_total": row["file_notes_total"] or 0, "runs": runs})
+    more = {name: row[name] or [] for name in ("notes", "file_notes")} | {"file_notes_total": row["file_notes_total"] or 0}
+    more["files_failing"] = await standing.failing_files(connection, row["id"])
+    more["runs"] = await standing.latest_runs(connection, row["id"])
+    return RepositoryDetail.model_validate({**_condition(row), **more})
 
 
 @router.post("/repositories/{namespace}/{name}/sync", status_code=202, responses=declared(404))

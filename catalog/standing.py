@@ -39,10 +39,12 @@ _reading = _newest_run("reading", _sync, sync_runs.c.state == "done", sync_runs.
 _running = _newest_run("running", sync_runs.c.state == "running", sync_runs.c.job.in_(("sync", "files")), sync_runs.c.phase.is_not(None))
 _last_files = _newest_run("last_files", sync_runs.c.job == "files", sync_runs.c.state == "done", sync_runs.c.notes.is_not(None))
 _file_notes = [_last_files.c.notes.label("file_notes"), _last_files.c.notes_total.label("file_notes_total")]
+_work = file_work.join(chart_versions, chart_versions.c.id == file_work.c.version_id).join(charts)
+_in_sight = and_(chart_versions.c.removed_at.is_(None), charts.c.removed_at.is_(None))
 _files_pending = (
     select(func.count())
-    .select_from(file_work.join(chart_versions, chart_versions.c.id == file_work.c.version_id).join(charts))
-    .where(file_work.c.repository_id == repositories.c.id, chart_versions.c.removed_at.is_(None), charts.c.removed_at.is_(None))
+    .select_from(_work)
+    .where(file_work.c.repository_id == repositories.c.id, _in_sight)
     .scalar_subquery()
     .label("files_pending")
 )
@@ -79,6 +81,18 @@ _of_key = and_(repositories.c.namespace == given("namespace"), repositories.c.na
 _REPOSITORY = select(*_columns, _reading.c.notes, *_file_notes).select_from(_standing.outerjoin(_last_files, true())).where(_of_key)
 _of_id = sync_runs.c.repository_id == bindparam("repository", type_=Integer())
 _RUNS = select(*_run_columns).where(_of_id).order_by(_newest_first).limit(20)
+_FAILING = (
+    select(
+        file_work.c.error_class.label("reason"),
+        func.count().label("archives"),
+        func.min(file_work.c.error).label("message"),
+        func.min(file_work.c.next_attempt_at).label("next_attempt_at"),
+    )
+    .select_from(_work)
+    .where(file_work.c.repository_id == bindparam("repository", type_=Integer()), _in_sight, file_work.c.error_class.is_not(None))
+    .group_by(file_work.c.error_class)
+    .order_by(func.count().desc(), file_work.c.error_class)
+)
 _PROBLEMS = select(source_problems).order_by(source_problems.c.source, source_problems.c.file, source_problems.c.line).limit(200)
 _REQUEST_SYNC = select(func.chartfleet.request_sync(given("namespace"), given("name")))
 _RELEASE_HELD = select(func.chartfleet.release_held(given("namespace"), given("name")))
@@ -108,6 +122,11 @@ async def repository(connection: AsyncConnection, key: RepositoryKey) -> Row | N
 async def latest_runs(connection: AsyncConnection, repository_id: int) -> Sequence[Row]:
     """A repository's last runs of all jobs, newest first."""
     return await rows_of(connection, _RUNS, {"repository": repository_id})
+
+
+async def failing_files(connection: AsyncConnection, repository_id: int) -> Sequence[Row]:
+    """A repository's archives whose last attempt failed, by reason: how many, one message of theirs, when the first is tried again."""
+    return await rows_of(connection, _FAILING, {"repository": repository_id})
 
 
 async def problems(connection: AsyncConnection) -> Sequence[Row]:

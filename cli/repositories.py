@@ -131,6 +131,7 @@ def _print_one(item: Mapping[str, Any], form: Format) -> None:
         _print_held(item, item["held"])
     _print_notes(f"{item['notes_total']} notes on entries of the listing", item["notes"])
     _print_notes(f"{item['file_notes_total']} notes of the last reading of archives", item["file_notes"])
+    _print_failing(item["files_failing"])
     if runs := item.get("runs"):
         output.show("\nlast runs, newest first:")
         output.show(output.table(["QUEUED", "JOB", "CAUSE", "STATE", "OUTCOME"], [_run_row(run) for run in runs]))
@@ -152,6 +153,13 @@ def _print_notes(title: str, notes: list[Item]) -> None:
     if notes:
         output.show(f"\n{title}:")
         output.show(output.table(["CHART", "VERSION", "REASON", "MESSAGE"], output.rows_of(notes, "chart", "version", "reason", "message")))
+
+
+def _print_failing(failing: list[Item]) -> None:
+    if failing:
+        output.show("\narchives that could not be read, and when the first is tried again:")
+        names = ("archives", "reason", "next_attempt_at", "message")
+        output.show(output.table(["ARCHIVES", "REASON", "NEXT ATTEMPT", "SUCH AS"], output.rows_of(failing, *names)))
 
 
 def _run_row(run: Item) -> list[str]:

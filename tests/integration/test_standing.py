@@ -139,3 +139,22 @@ async def test_namespaces_stand_apart(rows: Rows, engine: AsyncEngine, database:
             count = await connection.exec_driver_sql(f"select count(*) from chartfleet.{table} where namespace = 'b'")
             assert count.scalar_one() == 0
     assert database.rows("select namespace from chartfleet.held_listings where released_at is not null") == [("a",)]
+
+
+async def test_archives_that_fail_are_counted_by_reason(rows: Rows, connection: AsyncConnection) -> None:
+    repository, other = rows.repository("repo"), rows.repository("other")
+    for name, failure in {
+        "a": {"error_class": "SourceRefused", "error": "HTTP 404", "next_attempt_at": "2026-01-03Z"},
+        "b": {"error_class": "SourceRefused", "error": "HTTP 403", "next_attempt_at": "2026-01-02Z"},
+        "c": {"error_class": "HostSilent", "error": "away", "next_attempt_at": "2026-01-01Z"},
+        "due": {},
+    }.items():
+        rows.work(repository, rows.chart(repository, name), **failure)
+    rows.work(repository, rows.chart(repository, "gone", removed_at="now"), error_class="SourceRefused", error="HTTP 404")
+    rows.work(other, rows.chart(other, "a"), error_class="SourceRefused", error="HTTP 404")
+    found = await standing.failing_files(connection, repository)
+    assert [(row["reason"], row["archives"], row["message"], row["next_attempt_at"].day) for row in found] == [
+        ("SourceRefused", 2, "HTTP 403", 2),
+        ("HostSilent", 1, "away", 1),
+    ]
+    assert (await status(connection))["files_pending"] == 4

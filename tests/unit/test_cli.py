@@ -192,6 +192,7 @@ def test_a_held_listing_is_shown_with_how_it_is_released() -> None:
         "last_read_at": "2026-01-01T13:00:00Z", "release_due_at": "2026-01-01T18:00:00Z",
     }  # fmt: skip
     more = {"notes": [], "file_notes": [{"chart": "a", "version": "1", "reason": "DigestMismatch", "message": "m"}], "file_notes_total": 1}
+    more["files_failing"] = [{"reason": "SourceRefused", "archives": 206, "message": "HTTP 404", "next_attempt_at": "2026-01-02T12:00:00Z"}]
     answer = {**repository(ready=False, reason="RemovalsHeld", held=held, notes_total=0), **more, "runs": []}
     with api({"/api/v1/repositories/team/eks": answer}) as (url, _):
         text = run(url, "repo", "status", "eks", "-n", "team").stdout
@@ -199,6 +200,7 @@ def test_a_held_listing_is_shown_with_how_it_is_released() -> None:
         *("chartfleet repo release eks -n default", "lacks              1,400 of 1,449 versions"),
         *("2 times, first at 2026-01-01T12:00:00Z, last at 2026-01-01T13:00:00Z", "after 2026-01-01T18:00:00Z, when it was read 3 times"),
         *("1 notes of the last reading of archives", "DigestMismatch"),
+        *("archives that could not be read", "206       SourceRefused  2026-01-02T12:00:00Z  HTTP 404"),
     ):
         assert words in text
     assert "notes on entries" not in text
@@ -210,7 +212,7 @@ def test_a_document_that_cannot_be_used_is_told_beside_a_repository_that_looks_w
         {"file": "b.yaml", "line": 1, "namespace": "team", "name": "new", "message": "spec.url: is missing"},
         {"file": "c.yaml", "line": 2, "namespace": None, "name": None, "message": "not YAML\x1b[2J"},
     ]
-    one = {**repository(notes_total=0), "notes": [], "file_notes": [], "file_notes_total": 0, "runs": []}
+    one = {**repository(notes_total=0), "notes": [], "file_notes": [], "file_notes_total": 0, "files_failing": [], "runs": []}
     answers = {"/api/v1/problems": {"items": told}, "/api/v1/repositories": [repository()], "/api/v1/repositories/default/eks": one}
     with api(answers) as (url, _):
         listed, of_team = run(url, "repo", "list").stdout, run(url, "repo", "list", "-n", "team").stdout
