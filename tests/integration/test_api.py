@@ -1,5 +1,6 @@
 """The API as a client meets it: addresses, bodies, errors, the page."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -27,7 +28,7 @@ from api.models import (
     VersionDetail,
 )
 from api.settings import Settings
-from tests.conftest import Database
+from tests.conftest import ROOT, Database
 from tests.integration.rows import Rows
 
 
@@ -475,6 +476,11 @@ async def test_each_answer_tells_browsers_to_run_nothing(client: httpx2.AsyncCli
         headers = (await client.get(address)).headers
         assert headers["content-security-policy"].startswith("default-src 'none'; style-src 'self'")
         assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "no-referrer")
+
+
+async def test_the_openapi_document_among_the_documentation_is_the_one_that_is_served(client: httpx2.AsyncClient) -> None:
+    kept = json.loads((ROOT / "docs/openapi.json").read_text())
+    assert (await client.get("/openapi.json")).json() == kept, "`make docs` writes it anew"
 
 
 async def test_the_openapi_document_tells_the_truth(client: httpx2.AsyncClient, rows: Rows) -> None:
