@@ -85,6 +85,9 @@ _READ_AGAIN = "update chartfleet.held_listings set reads = reads + 1, last_read_
 
 _FENCED = "select from chartfleet.fences where namespace = %s and name = %s and incarnation = %s"
 
+# Waits for the deletions that are under way and keeps others back until this transaction ends.
+_NO_DELETION = "lock table chartfleet.fences in share mode"
+
 _OPEN = """
     insert into chartfleet.repositories (namespace, name, type, url, incarnation)
     values (%s, %s, %s, %s, nullif(%s, ''))
@@ -160,17 +163,22 @@ async def read_held_again(connection: AsyncConnection, repository: int) -> int:
 
 async def open_repository(connection: AsyncConnection, key: RepositoryKey, type_: str, url: str, incarnation: str) -> Stored:
     """The repository's row, made when absent. Raises RepositoryGone for a deleted incarnation."""
-    name = (key.namespace, key.name)
-    if incarnation and await (await connection.execute(_FENCED, (*name, incarnation))).fetchone() is not None:
-        raise RepositoryGone(f"{key} was deleted; this job is of its former life")
+    await _refuse_fenced(connection, key, incarnation)
     if stored := await find(connection, key):
         if stored.scheduled and incarnation and stored.incarnation and incarnation != stored.incarnation:
             raise RepositoryGone(f"{key} is asked for by another resource now; this job is of its former life")
         return stored
-    await connection.execute(_OPEN, (*name, type_, url, incarnation))
+    await connection.execute(_NO_DELETION)
+    await _refuse_fenced(connection, key, incarnation)
+    await connection.execute(_OPEN, (key.namespace, key.name, type_, url, incarnation))
     stored = await find(connection, key)
     assert stored is not None
     return stored
+
+
+async def _refuse_fenced(connection: AsyncConnection, key: RepositoryKey, incarnation: str) -> None:
+    if incarnation and await (await connection.execute(_FENCED, (key.namespace, key.name, incarnation))).fetchone() is not None:
+        raise RepositoryGone(f"{key} was deleted; this job is of its former life")
 
 
 async def begin_run(

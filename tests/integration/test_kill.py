@@ -17,6 +17,7 @@ from threading import Thread
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from catalog import store
 from catalog.database import FILES_LOCK, SYNC_LOCK
@@ -31,6 +32,7 @@ from tests.integration.history import HISTORY, revisions
 
 CHARTS = "lock table chartfleet.charts in access exclusive mode"
 REPOSITORY = "select from chartfleet.repositories where name = 'demo' for no key update"
+SCHEDULES = "lock table chartfleet.schedules in access exclusive mode"
 LEDGER = "lock table chartfleet.ledger in share mode"
 RUNS = "select from chartfleet.sync_runs for update"
 FILE_WORK = "lock table chartfleet.file_work in access exclusive mode"
@@ -369,6 +371,21 @@ async def test_a_sync_whose_repository_goes_before_its_transaction_is_refused_an
     assert oneshot.count("select from chartfleet.repositories") == 0
     oneshot.options = ("incarnation=second",)
     assert oneshot.run()["state"] == "done", "the name lives on"
+
+
+async def test_a_late_sync_that_begins_while_its_repository_is_removed_makes_no_other(oneshot: OneShot, history: list[bytes]) -> None:
+    oneshot.options = ("incarnation=first",)
+    oneshot.offer(history[0])
+    oneshot.run()
+    engine = pooled_engine(oneshot.database.writer, "chartfleet_writer", "test")
+    async with engine.begin() as connection:
+        await connection.execute(text(SCHEDULES))
+        late = oneshot.process = oneshot.spawn()
+        until("the late sync to look for its repository", lambda: oneshot.waits("files_due"))
+        assert await store.delete_repository(connection, KEY, "first")
+    await engine.dispose()
+    assert (said := said_by(late))["state"] == "skipped", said
+    assert oneshot.count("select from chartfleet.repositories") == 0
 
 
 # A sync that takes too long
