@@ -17,12 +17,23 @@ SYNC_LOCK, FILES_LOCK = 0x6366_0001, 0x6366_0002
 LEDGER_LOCK, MIGRATION_LOCK, CONTENTS_LOCK = 0x6366_0003, 0x6366_0004, 0x6366_0005
 
 
+# A peer that went without a word is noticed within a minute, on either side; its locks go with its connection.
+_KEPT_ALIVE = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+
+
 async def connect(url: str, role: Role, process: str, *, autocommit: bool = False) -> AsyncConnection:
     """A connection that acts as `role`; `process` is its application_name. Raises StoreUnavailable."""
-    options = f"-c role={role} -c timezone=UTC -c search_path=pg_catalog,pg_temp -c client_min_messages=warning"
+    options = f"-c role={role} -c timezone=UTC -c search_path=pg_catalog,pg_temp -c client_min_messages=warning {_KEPT_ALIVE}"
     try:
         return await AsyncConnection.connect(
-            url, autocommit=autocommit, application_name=f"chartfleet {process}", options=options, connect_timeout=10
+            url,
+            autocommit=autocommit,
+            application_name=f"chartfleet {process}",
+            options=options,
+            connect_timeout=10,
+            keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=3,
         )
     except psycopg.ProgrammingError as error:
         raise InvalidJob(f"CHARTFLEET_DATABASE_URL is no address of a PostgreSQL: {_first_line(error)}") from None

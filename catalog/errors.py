@@ -46,7 +46,7 @@ class SourceError(CatalogError): ...
 
 
 class SourceUnavailable(SourceError):
-    """`retry_after`: seconds that the remote asked for, if it did. Not `asked`: its host is left alone, so this says nothing of the thing."""
+    """`retry_after`: seconds that the remote asked for, if it did. Not `asked`: its host is left alone, whatever the thing."""
 
     transient = True
 

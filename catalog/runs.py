@@ -233,7 +233,7 @@ async def recover(connection: AsyncConnection) -> int:
     """Queue again what its worker left: running without the repository's lock, or sent long ago; park what keeps dying."""
     statement = text("""
         update chartfleet.sync_runs u
-        set state = case when u.attempt >= :attempts then 'parked' else 'queued' end,
+        set state = case when u.attempt >= :attempts then 'parked' else 'queued' end, phase = null,
             finished_at = case when u.attempt >= :attempts then now() end,
             error_class = case when u.attempt >= :attempts then 'WorkerLost' end,
             error = case when u.attempt >= :attempts then 'its worker died ' || u.attempt || ' times' end

@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Sequence
 
-from catalog.errors import CatalogError
+from catalog.errors import CatalogError, RemovalsHeld
 from catalog.jobs import Command, FetchFiles, SyncRepository, from_argv
 from catalog.telemetry import set_up_logging
 from worker.process import Worker
@@ -33,7 +33,7 @@ async def work(command: Command, settings: Settings) -> Outcome:
     worker = await Worker.open(settings)
     try:
         outcome = await run(worker, command.job)
-        if isinstance(command.job, SyncRepository) and outcome.state == "done":
+        if isinstance(command.job, SyncRepository) and (outcome.state == "done" or isinstance(outcome.error, RemovalsHeld)):
             await _left_over(worker, command.job)
         return outcome
     finally:

@@ -53,8 +53,10 @@ class Child:
             await run(await self._connected(), job, run_id)
 
     async def _connected(self) -> Worker:
-        if self._worker is None or self._worker.connection.closed:
-            self._worker = await Worker.open(self._settings)
+        if self._worker and self._worker.connection.closed:
+            await self._worker.close()
+            self._worker = None
+        self._worker = self._worker or await Worker.open(self._settings)
         return self._worker
 
 

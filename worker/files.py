@@ -55,6 +55,7 @@ class FileRun:
     remote: Remote
     end: float
     batch: Batch
+    chance: float  # for the jitter of all that is postponed: what fails together comes together, as one job
     total: int = 0
     done: int = 0
     said: float = 0.0
@@ -82,10 +83,10 @@ async def fetch_files(worker: Worker, job: FetchFiles, stored: Stored, run: int,
 
 
 async def _fetch_due(worker: Worker, job: FetchFiles, stored: Stored, number: int, report: Report) -> None:
-    mode, start = files_mode(job.repository), monotonic()
+    mode, start, chance = files_mode(job.repository), monotonic(), random.random()  # noqa: S311 - jitter, not a secret
     credentials = await credentials_for(job.repository, worker.settings)
     async with worker.http.remote(job.repository, credentials, report, look=stored.hosts_in_trouble) as remote:
-        run = FileRun(worker, job, stored.id, number, remote, start + min(LONGEST, remote.limits.max_seconds), Batch(start))
+        run = FileRun(worker, job, stored.id, number, remote, start + min(LONGEST, remote.limits.max_seconds), Batch(start), chance)
         async with worker.transaction() as connection:
             if mode != "all":  # what a listing made due, whatever is wanted
                 await store.lock_repository(connection, stored.id)
@@ -180,7 +181,7 @@ async def _read(run: FileRun, work: FileWork) -> None:
         log.exception("a defect", action="defect", chart=work.chart, version=work.version)
         error = SourceMalformed(f"the archive cannot be read ({type(defect).__name__}); the worker's log has the trace")
     await _make_room(run)
-    wait = backoff(work.attempts, error, random.random())  # noqa: S311 - jitter, not a secret
+    wait = backoff(work.attempts, error, run.chance)
     run.batch.add(Postponed(work, wait, error.reason, str(error)[:MOST_TEXT], getattr(error, "asked", True)))
 
 
@@ -199,7 +200,7 @@ async def _read_from(run: FileRun, work: FileWork, url: str) -> None:
     except SourceUnavailable as error:
         run.failures[host] += 1
         if run.failures[host] == SILENT:
-            run.silent[host] = backoff(work.attempts, error, random.random())  # noqa: S311 - jitter, not a secret
+            run.silent[host] = backoff(work.attempts, error, run.chance)
         raise
     note_mismatch(run.remote.report, found.archive)
 

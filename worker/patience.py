@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Self
 
@@ -141,7 +141,8 @@ class Hosts:
             return
         wait = standing.until - asyncio.get_running_loop().time()
         if wait > 0:
-            raise SourceUnavailable(f"{host} is left alone for another {wait:.0f} s: {standing.reason}", wait, asked=False)
+            until = datetime.now(UTC) + timedelta(seconds=wait)
+            raise SourceUnavailable(f"{host} is left alone until {until:%H:%M:%S} UTC: {standing.reason}", wait, asked=False)
         if standing.rate:
             async with self._turn:
                 await self._take(host, standing, standing.rate)

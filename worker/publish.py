@@ -137,9 +137,10 @@ async def _publish_staged(
     """Publish what is staged; what to say when its removals are held. `tail`: what a rule goes by was published before."""
     async with timed(this.report, "publish"):
         await store.lock_repository(connection, this.stored.id)
-        await store.update_specification(connection, this.stored.id, this.job.repository.type, this.job.repository.url)
         changes = await staging.find_changes(connection, this.stored.id, end.gone)
         held = await _judge(this, connection, end, changes)
+        if held is None:
+            await store.update_specification(connection, this.stored.id, this.job.repository.type, this.job.repository.url)
         what = this.what(end, held=held is not None, early=early)
         await store.publish(connection, what, changes)
         verdicts = {} if tail else await _verdicts(this, connection)
@@ -204,6 +205,8 @@ async def _judge(this: Publishing, connection: AsyncConnection, end: End, change
     """Whether the listing is held now; then its additions are all that is left of the changes, and its words are returned."""
     if this.listing.sha256 == this.stored.body_sha256 or (not changes.keys() & {"removed", "changed"} and end.versions):
         return None  # the applied one is no accident, whatever a held one added meanwhile
+    if end.versions and this.job.repository.url != this.stored.url:
+        return None  # a person asked for another repository
     before = await store.listed_versions(connection, this.stored.id)
     age, applied = Age(timestamp(end.generated), timestamp(end.newest_created)), Age(this.stored.generated, this.stored.newest_created)
     reason = accident(changes, before, end.versions, age, applied)

@@ -204,4 +204,4 @@ def translated(url: str, limits: Limits) -> Generator[None]:
 
 
 def _said(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return (str(error).strip().splitlines() or ["the connection was closed before there was an answer"])[0][:200]

@@ -9,7 +9,7 @@ PORTS = {"http": 80, "https": 443}
 
 
 def may_authorize(repository: Repository, url: str) -> bool:
-    """Whether credentials of the repository may go to `url`: same scheme, host and port, or it passes them on; never in clear from https."""
+    """Whether credentials of the repository may go to `url`: same scheme, host and port, or it passes them; never in clear from https."""
     own, other = origin(repository.url), origin(url)
     in_clear = own[0] == "https" != other[0]
     return own == other != ("", "", 0) or (repository.pass_credentials and not in_clear)

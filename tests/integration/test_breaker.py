@@ -8,7 +8,7 @@ import pytest
 
 from catalog.model import Repository
 from tests.conftest import SHARED, Database
-from tests.fakes.helm_repo import archive
+from tests.fakes.helm_repo import HelmRepo, archive, serving
 from tests.fakes.listings import Charts, Entry, listing, many
 from tests.integration.catalogue import content, listed
 from tests.integration.conftest import KEY, Syncer
@@ -235,6 +235,20 @@ async def test_what_a_held_listing_half_told_of_a_chart_is_told_wholly_by_the_ne
 
 
 # Days of grace
+
+
+async def test_another_url_is_asked_for_so_what_it_does_not_list_goes_at_once(syncer: Syncer) -> None:
+    await syncer.sync(listing(BEFORE))
+    other = {"z": [{"version": "1.0.0", "urls": ["z.tgz"]}]}
+    with serving(HelmRepo(index=listing(other))) as moved:
+        elsewhere = replace(syncer.job.repository, url=moved.url)
+        assert (await syncer.sync(repository=elsewhere)).state == "done"
+        assert listed(syncer.database) == {("z", "1.0.0")}
+        moved.index = listing({})
+        assert is_held(await syncer.sync(repository=elsewhere))
+    with serving(HelmRepo(index=listing({}))) as empty:
+        assert is_held(await syncer.sync(repository=replace(syncer.job.repository, url=empty.url)))
+        assert syncer.database.rows("select url from chartfleet.repositories") == [(moved.url,)], "the address of what is shown"
 
 
 async def test_within_the_grace_a_withdrawn_version_is_out_of_sight_and_comes_back_without_a_download(syncer: Syncer) -> None:
