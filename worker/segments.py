@@ -189,8 +189,10 @@ def _name(key: bytes) -> str:
 
 
 def _tail(text: bytes) -> bytes:
-    """What follows the last piece: from its first line at the left margin on, or the last line's end."""
+    """What follows the last piece: from its first line at the left margin on, or the last line's end. Raises Unrecognised."""
     margin = re.search(rb"\n(?=[^ \n])", text)
     if margin:
         return text[margin.start() :]
-    return b"\n" if text.endswith(b"\n") else b""
+    if not text.endswith(b"\n"):  # the same block of text would be another one before a break
+        raise Unrecognised("a last line without an end")
+    return b"\n"

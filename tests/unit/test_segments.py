@@ -102,6 +102,12 @@ def test_after_a_change_both_ways_leave_the_same(change: str) -> None:
     compare(Result(OURS), changed)
 
 
+def test_a_text_that_the_files_end_cuts_off_is_another_with_a_line_break() -> None:
+    cut = b"entries:\n  b:\n  - version: 1.0.0\n    urls: [u]\n  a:\n  - version: 1.0.0\n    urls: [u]\n    description: |\n      x"
+    assert not compare(Result(cut), cut)
+    compare(Result(cut), cut + b"\n")
+
+
 def test_one_added_version_is_all_that_is_written() -> None:
     fast = Result(CHANGES["one more version"](OURS), stored=Result(OURS))
     assert fast.end
