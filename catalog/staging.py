@@ -32,10 +32,9 @@ _STAGED_CHANGES = text("""
 _CAME = text(r"""
     insert into pg_temp.staged_changes (change, kinds, chart, version, replaced)
     select d.change,
-           case when d.change <> 'changed' then array[d.change]
-                when d.digest or d.host then array_remove(array[case when d.digest then 'digest-changed' end,
-                                                                case when d.host then 'host-changed' end], null)
-                else array['changed'] end,
+           case when d.change = 'added' or d.change = 'changed' and not (d.digest or d.host) then array[d.change]
+                else array_remove(array[case when d.change = 'reappeared' then d.change end,
+                                        case when d.digest then 'digest-changed' end, case when d.host then 'host-changed' end], null) end,
            d.chart, d.version, d.replaced
     from (
       select case when v.id is null then 'added' when v.removed_at is not null then 'reappeared' else 'changed' end as change,

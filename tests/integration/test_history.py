@@ -89,6 +89,14 @@ async def test_a_history_tells_what_syncs_did(syncer: Syncer, connection: AsyncC
         assert (replaced.digest, replaced.hosts, replaced.fields) == ("d1", ["old.example.org"], expected)
 
 
+async def test_a_version_that_comes_back_as_another_archive_says_both(syncer: Syncer) -> None:
+    stays = {"version": "2.0.0"}
+    for listed in ([{"version": "1.0.0", "digest": "d1"}, stays], [stays], [{"version": "1.0.0", "digest": "d2"}, stays]):
+        await syncer.sync(index({"app": listed}))
+    query = "select change, replaced ->> 'digest' from chartfleet.ledger where version = '1.0.0' order by seq"
+    assert syncer.database.rows(query) == [("added", None), ("removed", None), ("digest-changed", "d1"), ("reappeared", "d1")]
+
+
 async def test_another_namespaces_history_is_not_seen(rows: Rows, engine: AsyncEngine) -> None:
     for namespace in ("a", "b"):
         rows.change("added", namespace=namespace)
