@@ -6,7 +6,7 @@ An entry comes as both readers give it: every scalar is the text that was writte
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -107,6 +107,7 @@ def read_entry(raw: Any) -> Entry:
     columns = version, raw.get("appVersion"), raw.get("digest"), urls
     try:
         metadata = orjson.dumps({key: value for key, value in raw.items() if key not in COLUMNS}, option=orjson.OPT_SORT_KEYS)
+        metadata = bytes(memoryview(metadata))  # a copy: orjson's own bytes keep the room in which they were written, kilobytes
         whole = metadata + orjson.dumps(columns)
     except (orjson.JSONEncodeError, RecursionError) as error:
         raise BadEntry("BadContent", f"an entry cannot be written down: {error}", version) from None
@@ -129,9 +130,9 @@ def rollup(fingerprints: Iterable[bytes]) -> bytes:
     return blake2b(b"".join(sorted(fingerprints)), digest_size=16).digest()
 
 
-def copy_rows(name: str, entries: Sequence[Entry]) -> bytes:
+def copy_rows(name: str, entries: Sequence[Entry]) -> Iterator[bytes]:
     """The versions, newest first, as lines of COPY's text format for the staging table of catalog.staging."""
-    return b"".join(_copy_row(name, entry, newest=place == 0) for place, entry in enumerate(entries))
+    return (_copy_row(name, entry, newest=place == 0) for place, entry in enumerate(entries))
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,11 +224,10 @@ class Walk:
             raise LimitExceeded(f"the index lists more than {self._most:,} versions")
 
     def _rows(self, line: ChartLine, entries: Sequence[Entry]) -> None:
-        rows = copy_rows(line.name, entries)
-        cut = rows.find(b"\n") + 1 if self._early else len(rows)
-        self._out[ROWS] += line.copied() + rows[:cut]
-        self._out[TAIL] += rows[cut:]
-        self._flush(BATCH)
+        self._out[ROWS] += line.copied()
+        for place, row in enumerate(copy_rows(line.name, entries)):  # one by one: a chart may have as many as the index
+            self._out[TAIL if self._early and place else ROWS] += row
+            self._flush(BATCH)
 
     def _note(self, note: Note) -> None:
         self._notes_total += 1

@@ -3,6 +3,7 @@
 import gzip
 import json
 import tempfile
+import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from catalog.report import Note
 from tests.conftest import ROOT
 from tests.fakes.helm_repo import as_json, index
 from worker.frames import END, FAILURE, NOTES, RESTART, ROWS, End, Failure, Known, Request
-from worker.walk import Talk, walk
+from worker.walk import BATCH, Talk, walk
 
 INDEXES = ROOT / "tests/data/indexes"
 
@@ -197,3 +198,18 @@ def test_json_meets_the_same_limits_as_yaml() -> None:
 
 def test_a_list_of_versions_may_be_an_alias() -> None:
     assert Result(b"entries:\n  a: &x\n  - {version: 1.0.0, urls: [u]}\n  b: *x\n").versions == [("a", "1.0.0"), ("b", "1.0.0")]
+
+
+def test_a_chart_with_as_many_versions_as_an_index_goes_out_by_pieces_and_weighs_little() -> None:
+    many = b"entries:\n  a:\n" + b"".join(b"  - {version: 1.0.%d, urls: [u], description: %s}\n" % (n, b"x" * 200) for n in range(6_000))
+    frames: list[bytes] = []
+    tracemalloc.start()
+    with tempfile.TemporaryFile() as file:
+        file.write(many)
+        file.seek(0)
+        walk(file, Request({}), Talk(lambda kind, content: frames.append(content) if kind == ROWS else None, lambda _: {}))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (b"".join(frames).count(b"\n"), len(frames) > 1) == (6_001, True)
+    assert max(map(len, frames)) < BATCH + 10_000
+    assert most < 8 * len(many), "an entry is held by what is written of it, not by the room in which that was made"
