@@ -62,8 +62,13 @@ async def advisory_lock(connection: AsyncConnection, kind: int, number: int) -> 
         yield had
     finally:
         if had and not connection.closed:
-            async with connection.transaction():
-                await connection.execute("select pg_advisory_unlock(%s, %s)", (kind, number))
+            await release_locks(connection)
+
+
+async def release_locks(connection: AsyncConnection) -> None:
+    """Give back what a job locked: a worker's connection does one job at a time."""
+    async with connection.transaction():
+        await connection.execute("select pg_advisory_unlock_all()")
 
 
 def _first_line(error: Exception) -> str:

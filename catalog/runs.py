@@ -206,7 +206,9 @@ async def queue_files(connection: AsyncConnection, most: int) -> None:
                or exists (select from chartfleet.icon_sources i
                           where i.repository_id = r.id and i.sha256 is null and i.next_attempt_at <= now()))
           and not exists (select from chartfleet.sync_runs u
-                          where u.repository_id = r.id and u.job = 'files' and u.state in ('queued', 'sent', 'running'))
+                          where u.repository_id = r.id and u.job = 'files'
+                            and (u.state in ('queued', 'sent', 'running')
+                                 or u.state = 'failed' and u.finished_at > now() - interval '1 minute'))
         limit :most
     """)
     await connection.execute(statement, {"most": most})

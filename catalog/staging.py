@@ -116,6 +116,6 @@ async def staged_charts(connection: AsyncConnection) -> list[str]:
     return [chart for (chart,) in await connection.execute(text("select chart from pg_temp.staged where version is null"))]
 
 
-async def keep_additions_only(connection: AsyncConnection) -> None:
-    """Of a listing that is held, nothing else is published."""
-    await connection.execute(text("delete from pg_temp.staged_changes where change in ('changed', 'removed')"))
+async def leave_out(connection: AsyncConnection, changes: Sequence[str]) -> None:
+    """Of a listing that is held, these changes are not published."""
+    await connection.execute(text("delete from pg_temp.staged_changes where change = any (:changes)"), {"changes": list(changes)})

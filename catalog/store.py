@@ -186,8 +186,10 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """How many charts and versions readers see, by which filter rule (its hash), and whose archives are wanted."""
+    """How many charts and versions readers see, by which terms they were asked for, by which filter rule (its hash), and whose archives
+    are wanted."""
 
+    terms: str
     filter: str
     files: str
     charts: int
@@ -196,9 +198,9 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What the published listing was made of: how it was asked for; validators and hash for the next request."""
+    """What the published listing was made of: where it came from; validators and hash for the next request."""
 
-    fingerprint: str
+    url: str
     etag: str | None
     last_modified: str | None
     sha256: bytes
@@ -263,7 +265,7 @@ async def record_listing(connection: AsyncConnection, repository: int, shown: Sh
     row = t.repositories.c
     values: dict[str, Any] = {
         **_shown(shown),
-        "applied_fingerprint": what.fingerprint or None,
+        "applied_url": what.url,
         "etag": what.etag,
         "last_modified": what.last_modified,
         "body_sha256": what.sha256,
@@ -276,7 +278,13 @@ async def record_listing(connection: AsyncConnection, repository: int, shown: Sh
 
 
 def _shown(shown: Shown) -> dict[str, Any]:
-    return {"applied_filter": shown.filter, "applied_files": shown.files, "charts": shown.charts, "versions": shown.versions}
+    return {
+        "applied_fingerprint": shown.terms or None,
+        "applied_filter": shown.filter,
+        "applied_files": shown.files,
+        "charts": shown.charts,
+        "versions": shown.versions,
+    }
 
 
 async def update_specification(connection: AsyncConnection, repository: int, type_: str, url: str) -> None:

@@ -66,6 +66,7 @@ repositories = Table(
     _required("created_at", Time, default="now()"),
     _required("applied_filter", Text(), default="''"),
     _required("applied_files", Text(), default="'all'"),
+    Column("applied_url", Text),
     Column("generated", Time),
     Column("newest_created", Time),
     Column("purge_at", Time),

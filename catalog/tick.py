@@ -48,6 +48,7 @@ class Stored:
     files_due: bool
     applied_filter: str
     applied_files: str
+    applied_url: str | None
     generated: datetime | None
     newest_created: datetime | None
     purge_due: bool
@@ -56,7 +57,7 @@ class Stored:
 
     def was_asked_by(self, job: SyncRepository) -> bool:
         """Whether the published listing was asked for as this job asks; else it is read afresh, and what failed is tried anew."""
-        return (self.applied_fingerprint or "", self.type, self.url) == (job.terms, job.repository.type, job.repository.url)
+        return (self.applied_fingerprint or "", self.type, self.applied_url) == (job.terms, job.repository.type, job.repository.url)
 
 
 _FIND = """
@@ -67,7 +68,7 @@ _FIND = """
                    where w.repository_id = r.id and w.next_attempt_at <= now())
              or exists (select from chartfleet.icon_sources s
                         where s.repository_id = r.id and s.sha256 is null and s.next_attempt_at <= now()) as files_due,
-           applied_filter, applied_files, generated, newest_created, coalesce(purge_at <= now(), false) as purge_due,
+           applied_filter, applied_files, applied_url, generated, newest_created, coalesce(purge_at <= now(), false) as purge_due,
            exists (select from chartfleet.held_listings h where h.repository_id = r.id) as is_held,
            exists (select from chartfleet.hosts) as hosts_in_trouble
     from chartfleet.repositories r where namespace = %s and name = %s
@@ -87,6 +88,8 @@ _FENCED = "select from chartfleet.fences where namespace = %s and name = %s and 
 
 # Waits for the deletions that are under way and keeps others back until this transaction ends.
 _NO_DELETION = "lock table chartfleet.fences in share mode"
+
+_LOCK = "select pg_try_advisory_lock(%s, id) from chartfleet.repositories where namespace = %s and name = %s"
 
 _OPEN = """
     insert into chartfleet.repositories (namespace, name, type, url, incarnation)
@@ -179,6 +182,12 @@ async def open_repository(connection: AsyncConnection, key: RepositoryKey, type_
 async def _refuse_fenced(connection: AsyncConnection, key: RepositoryKey, incarnation: str) -> None:
     if incarnation and await (await connection.execute(_FENCED, (key.namespace, key.name, incarnation))).fetchone() is not None:
         raise RepositoryGone(f"{key} was deleted; this job is of its former life")
+
+
+async def try_lock(connection: AsyncConnection, key: RepositoryKey, kind: int) -> bool | None:
+    """Try for the session lock of a kind on a repository; None when there is no such repository. What is found after it stands."""
+    row = await (await connection.execute(_LOCK, (kind, key.namespace, key.name))).fetchone()
+    return row[0] if row else None
 
 
 async def begin_run(

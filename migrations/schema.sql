@@ -316,6 +316,7 @@ CREATE TABLE chartfleet.repositories (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     applied_filter text DEFAULT ''::text NOT NULL,
     applied_files text DEFAULT 'all'::text NOT NULL,
+    applied_url text,
     generated timestamp with time zone,
     newest_created timestamp with time zone,
     purge_at timestamp with time zone,
@@ -334,6 +335,8 @@ COMMENT ON COLUMN chartfleet.repositories.etag IS 'validators and hash of the pu
 COMMENT ON COLUMN chartfleet.repositories.applied_filter IS 'hash of the filter rule that the visible charts passed; empty: none';
 
 COMMENT ON COLUMN chartfleet.repositories.applied_files IS 'whose archives are wanted: all, latest or none';
+
+COMMENT ON COLUMN chartfleet.repositories.applied_url IS 'where the published listing came from; url is what is asked for now';
 
 COMMENT ON COLUMN chartfleet.repositories.generated IS 'of the published listing, with the newest `created` in it: an older pair is a stale copy';
 

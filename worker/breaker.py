@@ -12,6 +12,8 @@ from catalog.model import HELD_FOR, HELD_READS
 
 FEW = 10  # versions that may always go
 SHARE = 0.2  # of all listed versions
+# What of a held listing is not published, by why it is held: an old copy also has what was withdrawn since.
+HELD_BACK = {"Empty": ("changed", "removed"), "Shrunk": ("changed", "removed"), "Stale": ("changed", "removed", "reappeared")}
 HOUR = timedelta(hours=1)
 
 
@@ -36,12 +38,12 @@ def accident(changes: Mapping[str, int], before: int, listed: int, age: Age, app
 
     `changes`: versions by what happened to them; `before`: how many were listed, `listed`: how many are now.
     """
-    removed, changed = changes.get("removed", 0), changes.get("changed", 0)
+    removed = changes.get("removed", 0)
     if before and not listed:
         return "Empty"
     if removed >= FEW and removed > before * SHARE:
         return "Shrunk"
-    if (removed or changed) and age.is_older(applied):
+    if any(changes.get(change) for change in HELD_BACK["Stale"]) and age.is_older(applied):
         return "Stale"
     return None
 

@@ -1,7 +1,7 @@
 """Patience with hosts, shared by the fleet through `chartfleet.hosts`: what they ask for, and one job's manners towards them.
 
 A host in good health costs nothing: no row, no look, no write. What a job is told (429, Retry-After, RateLimit) it writes down once, and
-from then on no job of the fleet asks that host before its time.
+no job of the fleet that begins from then on asks that host before its time; one under way learns of it by the host's own answer.
 """
 
 import asyncio

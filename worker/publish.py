@@ -19,7 +19,7 @@ from catalog.jobs import SyncRepository, filter_hash
 from catalog.report import Note, Report
 from catalog.store import Applied, Publication, Shown
 from catalog.tick import Stored
-from worker.breaker import Age, accident, held_because
+from worker.breaker import HELD_BACK, Age, accident, held_because
 from worker.child import Part, Question, Restart, Rows
 from worker.entries import timestamp
 from worker.filters import judge_charts
@@ -84,7 +84,7 @@ class Publishing:
     def applied(self, end: End | None = None) -> Applied:
         """What the next request goes by; `end` is None when the same bytes came."""
         return Applied(
-            fingerprint=self.job.terms,
+            url=self.job.repository.url,
             etag=self.listing.etag,
             last_modified=self.listing.last_modified,
             sha256=self.listing.sha256,
@@ -167,7 +167,7 @@ async def _verdicts(this: Publishing, connection: AsyncConnection) -> Mapping[in
     applies = filter_hash(job.repository.filter), job.repository.url
     if applies[0] == stored.applied_filter == "":
         return {}
-    names = await staging.staged_charts(connection) if applies == (stored.applied_filter, stored.url) else None
+    names = await staging.staged_charts(connection) if applies == (stored.applied_filter, stored.applied_url) else None
     return (await judge_charts(connection, job, stored.id, names, this.report)).verdicts
 
 
@@ -198,14 +198,14 @@ async def _want_contents(connection: AsyncConnection, job: SyncRepository, store
 
 async def _shown(connection: AsyncConnection, job: SyncRepository, stored: Stored, report: Report) -> Shown:
     report.charts, report.versions = await store.visible(connection, stored.id)
-    return Shown(filter_hash(job.repository.filter), wanted_files(job), report.charts, report.versions)
+    return Shown(job.terms, filter_hash(job.repository.filter), wanted_files(job), report.charts, report.versions)
 
 
 async def _judge(this: Publishing, connection: AsyncConnection, end: End, changes: dict[str, int]) -> str | None:
     """Whether the listing is held now; then its additions are all that is left of the changes, and its words are returned."""
-    if this.listing.sha256 == this.stored.body_sha256 or (not changes.keys() & {"removed", "changed"} and end.versions):
+    if this.listing.sha256 == this.stored.body_sha256 or (not changes.keys() - {"added"} and end.versions):
         return None  # the applied one is no accident, whatever a held one added meanwhile
-    if end.versions and this.job.repository.url != this.stored.url:
+    if end.versions and this.job.repository.url != this.stored.applied_url:
         return None  # a person asked for another repository
     before = await store.listed_versions(connection, this.stored.id)
     age, applied = Age(timestamp(end.generated), timestamp(end.newest_created)), Age(this.stored.generated, this.stored.newest_created)
@@ -216,9 +216,10 @@ async def _judge(this: Publishing, connection: AsyncConnection, end: End, change
         reason = None if last.ripe else last.reason
     if reason is None:
         return None
-    listing, removals = this.listing, changes.pop("removed", 0)
-    changes.pop("changed", 0)
-    await staging.keep_additions_only(connection)
+    listing, removals = this.listing, changes.get("removed", 0)
+    for change in HELD_BACK[reason]:
+        changes.pop(change, None)
+    await staging.leave_out(connection, HELD_BACK[reason])
     held = Held(listing.etag, listing.last_modified, listing.sha256, content, reason, removals, end.versions)
     reads = await holding.hold(connection, this.stored.id, this.job.key.namespace, held)
     return held_because(reason, removals, before, reads)
@@ -230,7 +231,7 @@ async def keep(worker: Worker, job: SyncRepository, stored: Stored, run: int, li
     this = Publishing(worker, job, stored, run, listing, report)
     async with worker.transaction() as connection:
         if (stored.etag, stored.last_modified) != (listing.etag, listing.last_modified):
-            shown = Shown(stored.applied_filter, stored.applied_files, stored.charts, stored.versions)
+            shown = Shown(job.terms, stored.applied_filter, stored.applied_files, stored.charts, stored.versions)
             await store.record_listing(connection, stored.id, shown, this.applied(), None)
         await _purge_if_due(worker, connection, stored)
         await tick.finish_run(worker.connection, run, report)

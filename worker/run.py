@@ -10,7 +10,7 @@ import psycopg
 import structlog
 
 from catalog import tick
-from catalog.database import FILES_LOCK, SYNC_LOCK, advisory_lock
+from catalog.database import FILES_LOCK, SYNC_LOCK, release_locks
 from catalog.errors import CatalogError, LimitExceeded, RepositoryGone, StoreRefused, StoreUnavailable
 from catalog.jobs import CleanUpRepository, FetchFiles, Job, SyncRepository, to_argv
 from catalog.options import setting
@@ -81,18 +81,31 @@ async def _do(worker: Worker, job: Job, run_id: int | None) -> Outcome:
 
 async def _on_repository(worker: Worker, job: SyncRepository | FetchFiles, run_id: int | None, lock: int, work: OnStored) -> Outcome:
     """Work on a repository's row, alone."""
-    asked = job.repository
     try:
-        async with worker.connection.transaction():
-            stored = await tick.open_repository(worker.connection, job.key, asked.type, asked.url, job.incarnation)
+        async with _locked(worker, job, lock) as stored:
+            if stored:
+                return await _recorded(worker, job, run_id, stored.id, partial(work, stored))
     except RepositoryGone as error:
         log.info("refused", action="refuse", reason=str(error))
         return Outcome(verb(job), str(job.key), "skipped", run_id, error=error)
-    async with advisory_lock(worker.connection, lock, stored.id) as had:
-        if had:
-            return await _recorded(worker, job, run_id, stored.id, partial(work, stored))
     log.info("somebody else is at it", action="skip")
     return Outcome(verb(job), str(job.key), "skipped", run_id)
+
+
+@asynccontextmanager
+async def _locked(worker: Worker, job: SyncRepository | FetchFiles, kind: int) -> AsyncGenerator[Stored | None]:
+    """The repository as it stands under its lock, made when absent; None when somebody else has the lock. Raises RepositoryGone."""
+    connection, asked, had = worker.connection, job.repository, None
+    try:
+        async with connection.transaction():
+            had = await tick.try_lock(connection, job.key, kind)  # first: what is read after it is what the last one left
+            stored = await tick.open_repository(connection, job.key, asked.type, asked.url, job.incarnation)
+            if had is None:
+                had = await tick.try_lock(connection, job.key, kind)
+        yield stored if had else None
+    finally:
+        if had and not connection.closed:
+            await release_locks(connection)
 
 
 def within(seconds: float, work: OnStored) -> OnStored:

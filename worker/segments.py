@@ -36,14 +36,14 @@ class Unrecognised(Exception):
 
 @dataclass(slots=True)
 class RawChart:
-    """A chart's pieces in the file: bytes `start` to `end`, each one's hash and the line it begins on; `stamp`: the greatest `created`."""
+    """A chart's pieces in the file: bytes `start` to `end`, each one's hash, the line it begins on, and the time cut out of it."""
 
     name: str
     start: int
     end: int
     hashes: list[bytes]
     lines: list[int]
-    stamp: bytes
+    stamps: list[bytes]
     plain: bool
 
 
@@ -59,14 +59,15 @@ class Segments:
         """Each chart as its pieces end; `checked`: `plain` says whether all of them are free of odd text. Raises Unrecognised."""
         pieces = self._pieces()
         start, self.head, _ = next(pieces)
-        chart, line = RawChart(_name(self.head[self.head.rfind(b"\n") + 1 :]), start, start, [], [], b"", True), self.head.count(b"\n")
+        chart, line = RawChart(_name(self.head[self.head.rfind(b"\n") + 1 :]), start, start, [], [], [], True), self.head.count(b"\n")
         piece = b""
         for end, piece, key in pieces:
             line += 1
             hashed, stamp = piece_hash(piece)
             chart.hashes.append(hashed)
             chart.lines.append(line)
-            chart.stamp, chart.end = max(chart.stamp, stamp), end
+            chart.stamps.append(stamp)
+            chart.end = end
             if self._suspect and checked and is_odd(piece):
                 chart.plain = False
             line += piece.count(b"\n")
@@ -75,7 +76,7 @@ class Segments:
                 yield chart
                 line += 1
                 start = end + 1 + len(key)
-                chart = RawChart(_name(key), start, start, [], [], b"", True)
+                chart = RawChart(_name(key), start, start, [], [], [], True)
         chart.plain = chart.plain and ends_plainly(piece)
         yield chart
 
@@ -148,6 +149,11 @@ def ends_plainly(piece: bytes) -> bool:
     return ODD_COLUMN(piece) is None
 
 
+def is_stamp_of(stamp: bytes, created: object) -> bool:
+    """Whether the time that was cut out of a piece is that of its entry, not one that stands in a text of several lines."""
+    return not stamp or stamp.decode() == created
+
+
 def is_odd(text: bytes) -> bool:
     """Whether there are characters that YAML may see otherwise than these cuts."""
     return any(odd in text for odd in ODD_TEXT)
@@ -159,7 +165,7 @@ def parsed(piece: bytes) -> Item:
         raise Unrecognised("odd text")
     reader = YamlReader(b"entries:\n  x:" + MARK + piece + MARK + STAND_IN.encode() + b"\n")
     match _read(reader):
-        case [("x", [dict() as value, "zzend"])] if reader.plain:
+        case [("x", [dict() as value, "zzend"])] if reader.plain and is_stamp_of(piece_hash(piece)[1], value.get("created")):
             return Item(value, repeated=tuple(reader.repeated))
         case _:
             raise Unrecognised("a piece that does not stand alone")

@@ -18,7 +18,7 @@ from worker.entries import MOST_NAME, ChartLine, Entry, Item, copy_rows, greates
 from worker.frames import END, FAILURE, MOST_MEMORY, NOTES, RESTART, ROWS, TAIL, End, Failure, Piece, Request, packed, unpacked
 from worker.index import Entries
 from worker.readers import Frame, InStep, gathered, reader_of
-from worker.segments import Segments, Unrecognised, parsed, piece_hash, pieces_in
+from worker.segments import RawChart, Segments, Unrecognised, is_stamp_of, parsed, piece_hash, pieces_in
 
 BATCH = 1 << 20
 TOP = {"apiVersion", "entries", "generated", "publicKeys", "annotations", "serverInfo"}
@@ -135,7 +135,7 @@ class Walk:
             said = f"a chart's name must have 1 to {MOST_NAME} characters and no NUL"
             self._note(Note(name[:80].replace("\0", "␀"), "", "OddName", said))
             return
-        self._publish(name, entries, notes, raw.hashes if raw and not notes else None)
+        self._publish(name, entries, notes, raw.hashes if raw and not notes and _are_timed(raw, entries) else None)
 
     def _publish(self, name: str, entries: list[Entry], notes: list[Note], hashes: list[bytes] | None) -> None:
         """A chart whose every entry was read."""
@@ -176,7 +176,7 @@ class Walk:
             if raw.name in self._names:
                 raise Unrecognised("a chart's key stands twice")
             self._names.add(raw.name)
-            stamp = max(stamp, raw.stamp)
+            stamp = max(stamp, *raw.stamps)
             yield Surveyed(raw.name, raw.start, raw.end, len(raw.hashes), pieces_rollup(raw.hashes))
         self._stamp = stamp.decode()
 
@@ -259,6 +259,10 @@ class Walk:
 def pieces_rollup(hashes: Iterable[bytes]) -> bytes:
     """16 bytes over a chart's pieces, in whatever order they stand."""
     return blake2b(b"".join(sorted(hashes)), digest_size=16).digest()
+
+
+def _are_timed(raw: RawChart, entries: Sequence[Entry]) -> bool:
+    return all(is_stamp_of(stamp, entry.created) for stamp, entry in zip(raw.stamps, entries, strict=True))
 
 
 def _noting_lines(items: Iterable[Item], lines: list[int]) -> Iterator[Item]:

@@ -5,11 +5,13 @@
 alter table chartfleet.repositories
   add column applied_filter text not null default '',
   add column applied_files text not null default 'all',
+  add column applied_url text,
   add column generated timestamptz,
   add column newest_created timestamptz,
   add column purge_at timestamptz;
 comment on column chartfleet.repositories.applied_filter is 'hash of the filter rule that the visible charts passed; empty: none';
 comment on column chartfleet.repositories.applied_files is 'whose archives are wanted: all, latest or none';
+comment on column chartfleet.repositories.applied_url is 'where the published listing came from; url is what is asked for now';
 comment on column chartfleet.repositories.generated is 'of the published listing, with the newest `created` in it: an older pair is a stale copy';
 comment on column chartfleet.repositories.purge_at is 'when the first withdrawn version''s days of grace are over';
 

@@ -135,6 +135,14 @@ def test_odd_text_is_seen_wherever_the_file_is_cut_into_blocks(odd: int) -> None
     assert [chart.name for chart in Segments(BytesIO(data).read).charts(checked=True) if not chart.plain] == [f"chart-{odd}"]
 
 
+def test_a_time_within_a_text_of_several_lines_is_a_part_of_it() -> None:
+    told = OURS.replace(
+        b"\n  gamma:\n", b'\n  - version: 9.9.9\n    urls: [u]\n    home: "\n    created: 2020-01-01T00:00:00Z"\n  gamma:\n'
+    )
+    compare(Result(OURS), told)
+    compare(Result(told), told.replace(b"2020-01-01T", b"2021-01-01T"))
+
+
 @real
 def test_real_indexes_as_helm_writes_them_take_the_fast_way() -> None:
     indexes = [*DATA.glob("*/index.yaml"), *(DATA / "odd").glob("*.yaml")]
