@@ -151,7 +151,8 @@ async def _publish_staged(
         if early or held:
             await store.record_shown(connection, this.stored.id, shown)
         else:
-            await holding.let_go(connection, this.stored.id)
+            if this.stored.is_held:
+                await holding.let_go(connection, this.stored.id)
             grace = this.worker.settings.grace if changes.get("removed") else None
             await store.record_listing(connection, this.stored.id, shown, this.applied(end), grace)
     _count(this.report, changes, filtered)
