@@ -11,17 +11,22 @@ from bench.workers import Doer, Fresh, running
 from catalog.jobs import FetchFiles, SyncRepository
 from catalog.model import Repository, RepositoryKey
 
+EKS, OTHERS = DATA / "eks", DATA / "rancher-partner-2021"
 FEW = 100
 
 
 def archives(ground: Ground, few: int = FEW, most: int | None = None) -> Measured:
     """`few` of the archives beside `most` (None: all)."""
-    listed = count_of(index_of(DATA / "eks/index.yaml"))
+    listed = count_of(index_of(EKS / "index.yaml"))
     number = min(most or listed, listed)
     with running(ground.database) as worker:
-        read(ground, worker, "warm", few)  # imports, and the fork server's start
-        warm = read(ground, worker, "warm-all", number)
-    small, all_of_them = read(ground, Fresh(ground.database), "few", few), read(ground, Fresh(ground.database), "all", number)
+        read(ground, worker, OTHERS, few)  # imports, and the fork server's start
+        warm = read(ground, worker, EKS, number)
+    fresh = Fresh(ground.database)
+    ground.anew()
+    small = read(ground, fresh, EKS, few)
+    ground.anew()
+    all_of_them = read(ground, fresh, EKS, number)
     work = f"{number} archives of eks"
     return Measured(
         [
@@ -33,18 +38,19 @@ def archives(ground: Ground, few: int = FEW, most: int | None = None) -> Measure
     )
 
 
-def read(ground: Ground, doer: Doer, name: str, number: int) -> Cost:
-    """The first sync of so many archives, evenly from all of them, and their file work, into an empty catalogue."""
-    ground.wipe()
-    path = ground.directory / f"eks-{number}.yaml"
-    path.write_text(yaml.dump(thinned(index_of(DATA / "eks/index.yaml"), number), Dumper=yaml.CSafeDumper))
-    with serving_directory(ground, DATA / "eks", "--index", str(path)) as server:
-        repository = Repository(RepositoryKey("eks", name), "helm", server.url)
+def read(ground: Ground, doer: Doer, directory: Path, number: int) -> Cost:
+    """The first sync of so many archives of a directory, evenly from all of them, and their file work."""
+    index = index_of(directory / "index.yaml")
+    number = min(number, count_of(index))
+    path = ground.directory / f"{directory.name}-{number}.yaml"
+    path.write_text(yaml.dump(thinned(index, number), Dumper=yaml.CSafeDumper))
+    with serving_directory(ground, directory, "--index", str(path)) as server:
+        repository = Repository(RepositoryKey("archives", directory.name), "helm", server.url)
         cost = ground.measure(doer, SyncRepository(repository), *([] if isinstance(doer, Fresh) else [FetchFiles(repository)]))
     [(stored,)] = ground.query(
         "select count(*) from chartfleet.version_files f join chartfleet.chart_versions v on v.id = f.version_id "
         "join chartfleet.charts c on c.id = v.chart_id join chartfleet.repositories r on r.id = c.repository_id where r.name = %s",
-        name,
+        directory.name,
     )
     assert stored == number, f"{stored} of {number} archives were read"
     return cost

@@ -83,10 +83,15 @@ class Ground:
     """PostgreSQL's meters, read over a connection of our own, which is left out of them; `directory` is for files."""
 
     def __init__(self, directory: Path, url: str, postmaster: int) -> None:
-        self.directory = directory
-        self.database = url.replace("//chartfleet@", "//chartfleet_writer@")
-        self._postmaster = postmaster
-        self._admin = psycopg.connect(url, autocommit=True)
+        self.directory, self._postmaster, self._template = directory, postmaster, url
+        self._measured = url.replace("@/chartfleet?", "@/measured?")
+        self.database = self._measured.replace("//chartfleet@", "//chartfleet_writer@")
+        self._admin = self._created()
+
+    def anew(self) -> None:
+        """An empty catalogue, and a planner that knows of none before it. No worker may be connected."""
+        self._admin.close()
+        self._admin = self._created()
 
     def measure(self, doer: Doer, *jobs: Job) -> Cost:
         """Do the jobs after a CHECKPOINT, so that their WAL holds a full image of each page they touch first. Raises BenchFailed."""
@@ -103,16 +108,18 @@ class Ground:
         cursor = self._admin.execute(statement.encode(), values or None)
         return cursor.fetchall() if cursor.description else []
 
-    def wipe(self) -> None:
-        """No repository, and no content that the next one would find already stored."""
-        self.query("truncate chartfleet.repositories, chartfleet.blobs, chartfleet.icons cascade")
-
     def settle(self) -> None:
         """What autovacuum does within a minute of a large sync, done now, so that it falls into no later measurement."""
         self.query("vacuum analyze")
 
     def close(self) -> None:
         self._admin.close()
+
+    def _created(self) -> psycopg.Connection:
+        with psycopg.connect(self._template.replace("@/chartfleet?", "@/postgres?"), autocommit=True) as connection:
+            connection.execute("drop database if exists measured")
+            connection.execute("create database measured template chartfleet")
+        return psycopg.connect(self._measured, autocommit=True)
 
     def _wal(self) -> int:
         [(position,)] = self.query("select pg_current_wal_insert_lsn() - '0/0'")
@@ -153,8 +160,9 @@ def ground() -> Generator[Ground]:
         postgres, url = servers.start_postgres(directory, sockets)
         try:
             subprocess.run(servers.python("migrations"), env={**os.environ, "CHARTFLEET_DATABASE_URL": url}, cwd=ROOT, check=True)
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute("vacuum")  # or the first sync's WAL holds system tables
             standing = Ground(directory, url, postgres.process.pid)
-            standing.settle()  # or the first sync's WAL holds system tables
             yield standing
             standing.close()
         finally:

@@ -58,7 +58,7 @@ def growth(ground: Ground, sizes: Sequence[float] = SIZES, times: int = 2) -> Me
 def measured(ground: Ground, server: Server, size: float, times: int) -> Point:
     index = Growing(synthetic(ground.directory / f"growth-{size}.yaml", max(1, round(size * 1e6 / CHART_SIZE)), server.url), "chart-00000")
     sync = SyncRepository(Repository(RepositoryKey("growth", f"mb-{size}"), "helm", server.url, options={"files": "none"}))
-    ground.wipe()
+    ground.anew()
     server.use(index.path)
     with running(ground.database) as worker:
         ground.measure(worker, sync)
