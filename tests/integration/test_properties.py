@@ -173,7 +173,7 @@ async def test_a_sync_that_dies_at_any_step_leaves_what_was_and_the_next_one_fin
     first, second = (Listing({name: [{"version": "1.0.0", "urls": ["x.tgz"]}]}, "helm") for name in "ab")
     fresh = Repository(syncer)
     await fresh.publish(second.text())
-    for step in STEPS:
+    for step in STEPS.keys() - {"a held listing"}:  # which neither of the two is
         repository = Repository(syncer)
         if step != "a withdrawal":  # of which a first listing has none
             assert await crashed(syncer, repository, first.text(), step), step
