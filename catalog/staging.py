@@ -15,6 +15,13 @@ from catalog.engine import driver
 
 MANY = 1_000  # lines from which on each statement is planned for what is there
 
+# A plan made for a few rows would be kept for many; and of a repository that statistics do not know yet PostgreSQL expects a single chart,
+# and would compare each line with each chart.
+_FOR_MANY = """
+    select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_nestloop', 'off', true),
+           set_config('jit', 'off', true)
+"""
+
 _STAGED = text("""
     create temporary table if not exists staged (
       chart text, version text, newest boolean, order_key bytea, fingerprint bytea, app_version text, digest text, created timestamptz,
@@ -97,8 +104,8 @@ async def stage(connection: AsyncConnection, lines: AsyncIterable[bytes]) -> Non
                     await copy.write(piece)
             if again:
                 await cursor.execute("delete from pg_temp.staged")
-        if cursor.rowcount > MANY:  # a plan made for a few rows would be kept for many
-            await cursor.execute("set local plan_cache_mode = force_custom_plan")
+        if cursor.rowcount > MANY:
+            await cursor.execute(_FOR_MANY)
             await cursor.execute("analyze pg_temp.staged (chart, version)")
 
 
