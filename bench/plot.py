@@ -68,7 +68,7 @@ def svg(panels: Sequence[Panel], axis: str) -> str:
 
 def panel_of(panel: Panel, left: float, axis: str) -> str:
     every = [point for line in panel.lines for point in line.points]
-    scales = Scales(left, max(x for x, _ in every), max(y for _, y in every) * 1.05)
+    scales = Scales(left, max(x for x, _ in every) * 1.01, max(y for _, y in every) * 1.05)
     bottom, middle = scales.y(0), (scales.x(0) + scales.x(scales.most_x)) / 2
     parts = [
         text(scales.x(0), TOP - 14, panel.title, "title"),

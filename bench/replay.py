@@ -62,9 +62,8 @@ class Step:
 
     @property
     def rows_a_change(self) -> float:
-        """Without what stands once for a repository, however much changed: its own row, with the new validators, and that it is held."""
-        own = self.cost.rows["repositories"] + self.cost.rows["held_listings"]
-        return (self.rows - own) / self.changes.total
+        """Of those that a changed version may cost: itself, its line in the ledger, its chart. The rest comes once a listing or an icon."""
+        return sum(self.cost.rows[table] for table in ("chart_versions", "ledger", "charts")) / self.changes.total
 
     def cells(self) -> tuple[str, ...]:
         numbers = (self.listed, self.changes.added, self.changes.changed, self.changes.removed, self.changes.charts, self.rows)
