@@ -29,9 +29,13 @@ def serve(control: socket.socket) -> None:
         message, descriptors, _, _ = socket.recv_fds(control, 1, 2)
         if not message:
             return
+        server = os.getpid()
         pid = os.fork()
         if pid == 0:
             control.close()
+            die_with_parent()
+            if os.getppid() != server:  # which died before it could be said that its child goes with it
+                os._exit(1)
             child(*descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
@@ -42,7 +46,6 @@ def serve(control: socket.socket) -> None:
 
 def child(index: int, frames: int) -> None:
     """Limits first, then the walk. Does not return."""
-    die_with_parent()
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU, MOST_CPU))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
