@@ -34,10 +34,6 @@ class Unrecognised(Exception):
     """Not of the layout that Helm writes; no judgement on the index."""
 
 
-class MostlyNew(Unrecognised):
-    """Of the layout, but so much of it is unknown that the walk is faster."""
-
-
 @dataclass(slots=True)
 class RawChart:
     """A chart's pieces in the file: bytes `start` to `end`, each one's hash, the line it begins on, and the time cut out of it."""

@@ -18,7 +18,7 @@ from worker.entries import MOST_NAME, ChartLine, Entry, Item, copy_rows, greates
 from worker.frames import END, FAILURE, MOST_MEMORY, NOTES, RESTART, ROWS, TAIL, End, Failure, Piece, Request, packed, unpacked
 from worker.index import Entries
 from worker.readers import Frame, InStep, gathered, reader_of
-from worker.segments import MostlyNew, RawChart, Segments, Unrecognised, is_stamp_of, parsed, piece_hash, pieces_in
+from worker.segments import RawChart, Segments, Unrecognised, is_stamp_of, parsed, piece_hash, pieces_in
 
 BATCH = 1 << 20
 TOP = {"apiVersion", "entries", "generated", "publicKeys", "annotations", "serverInfo"}
@@ -72,20 +72,17 @@ def _fail(talk: Talk, reason: str, message: str) -> None:
 
 
 def _walk(file: BinaryIO, request: Request, talk: Talk) -> None:
-    of_the_layout = True  # as far as is known; of what is not, the pieces are not looked at again
     if any(known.piece_rollup for known in request.known.values()):
         try:
             Walk(request, talk).by_pieces(file)
-        except Unrecognised as reason:
-            of_the_layout = isinstance(reason, MostlyNew)
+        except Unrecognised:
             talk.write(RESTART, b"")
             file.seek(0)
         else:
             return
     first = Walk(request, talk)
-    charts, frame, step = reader_of(file)
     try:
-        first.whole(charts, frame, step if of_the_layout else None)
+        first.whole(*reader_of(file))  # with the pieces again: an oddity within an entry that is known by then does no harm next time
     except RepeatedChart:
         talk.write(RESTART, b"")
         file.seek(0)
@@ -164,7 +161,7 @@ class Walk:
         reader = segments.frame()
         changed = [chart for chart in charts if not self._same(chart)]
         if sum(chart.end - chart.start for chart in changed) * 2 > sum(chart.end - chart.start for chart in charts):
-            raise MostlyNew
+            raise Unrecognised("most of it is new: the walk is faster")
         stored = self._ask([chart.name for chart in changed if chart.name in self._known])
         for chart in charts:
             if self._same(chart):
