@@ -81,13 +81,29 @@ class Command:
 
 def to_argv(job: Job, flags: Sequence[str] = ()) -> list[str]:
     """The argv of a job; `flags` (database, user agent …) go where Kubeapps puts them."""
+    return [*kubeapps_argv(job, flags), *option_words(job)]
+
+
+def kubeapps_argv(job: Job, flags: Sequence[str] = ()) -> list[str]:
+    """The argv without what is newer than Kubeapps (contract 2.7): also Kubeapps' own syncer takes it."""
     match job:
-        case CleanUpRepository(key, incarnation):
-            return ["delete", key.name, f"--namespace={key.namespace}", *flags, *_options({"incarnation": incarnation})]
+        case CleanUpRepository(key):
+            return ["delete", key.name, f"--namespace={key.namespace}", *flags]
+        case SyncRepository(repository):
+            return ["sync", *flags, *_repository(repository)]
+        case FetchFiles(repository):
+            return ["files", *flags, *_repository(repository)]
+
+
+def option_words(job: Job) -> list[str]:
+    """What Kubeapps' flags cannot say, as `--option=name=value`, by name."""
+    match job:
+        case CleanUpRepository(_, incarnation):
+            return _words({"incarnation": incarnation})
         case SyncRepository(repository, incarnation, fingerprint):
-            return ["sync", *flags, *_repository(repository, {"incarnation": incarnation, "fingerprint": fingerprint})]
+            return _words({**_options(repository), "incarnation": incarnation, "fingerprint": fingerprint})
         case FetchFiles(repository, incarnation):
-            return ["files", *flags, *_repository(repository, {"incarnation": incarnation})]
+            return _words({**_options(repository), "incarnation": incarnation})
 
 
 def from_argv(argv: Sequence[str]) -> Command:
@@ -132,7 +148,7 @@ def _job(verb: str, rest: list[str], flags: Mapping[str, list[str]], options: di
     return FetchFiles(repository, incarnation) if verb == "files" else SyncRepository(repository, incarnation, fingerprint)
 
 
-def _repository(r: Repository, options: Mapping[str, str]) -> Iterable[str]:
+def _repository(r: Repository) -> Iterable[str]:
     yield from (f"--namespace={r.key.namespace}", r.key.name, r.url, r.type)
     if repositories := r.options.get("oci-repositories"):
         yield from ("--oci-repositories", repositories)
@@ -142,12 +158,14 @@ def _repository(r: Repository, options: Mapping[str, str]) -> Iterable[str]:
         yield "--pass-credentials"
     if r.filter:
         yield from ("--filter-rules", filter_json(r.filter))
+
+
+def _options(r: Repository) -> dict[str, str | None]:
     secrets = {"auth-secret": r.auth and f"{r.auth.name}/{r.auth.key}", "ca-secret": r.ca and f"{r.ca.name}/{r.ca.key}"}
-    rest = {name: value for name, value in r.options.items() if name != "oci-repositories"}
-    yield from _options({**options, **secrets, **rest})
+    return {**secrets, **{name: value for name, value in r.options.items() if name != "oci-repositories"}}
 
 
-def _options(options: Mapping[str, str | None]) -> Iterable[str]:
+def _words(options: Mapping[str, str | None]) -> list[str]:
     return [f"--option={name}={value}" for name, value in sorted(options.items()) if value]
 
 

@@ -1,6 +1,8 @@
 """What one resource asks for, whatever its kind."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from catalog.model import Repository, RepositoryKey
 from catalog.schedule import Schedule
@@ -11,6 +13,8 @@ class Desired:
     """`fingerprint` changes with anything that should make a sync happen; `listing_fingerprint` only with what a listing depends on.
 
     `problem` is said where the user looks while the rest still holds: an interval that was no interval, a Secret in the URL.
+    `interval` is the text that the schedule was read from, `uid` the resource's, "" where resources have none, and `pod_template` its
+    syncJobPodTemplate: what a CronJob is made of besides.
     """
 
     repository: Repository
@@ -21,6 +25,9 @@ class Desired:
     suspended: bool = False
     problem_reason: str | None = None
     problem: str | None = None
+    interval: str = ""
+    uid: str = ""
+    pod_template: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> RepositoryKey:

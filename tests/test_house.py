@@ -77,8 +77,9 @@ ADDRESSES = {
     "prometheus_client": {"api/*"},
     "click": {"cli/*", "controller/__main__.py", "worker/celery_app.py"},
     "rich": {"cli/*"},
-    "kopf": set[str](),
-    "lightkube": set[str](),
+    "kopf": {"controller/operator.py"},
+    "lightkube": {"controller/backends/kubernetes.py"},
+    "aiohttp": {"controller/health.py"},
     "httpx": set[str](),
     "requests": set[str](),
 }

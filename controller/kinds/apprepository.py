@@ -50,6 +50,9 @@ def parse(value: Mapping[str, Any], secret_hash: Callable[[str, str, str], str],
         suspended=spec.flag("suspend"),
         problem_reason=reason,
         problem=said,
+        interval=spec.text("interval", ""),
+        uid=metadata.text("uid", ""),
+        pod_template=spec.inside("syncJobPodTemplate").plain(),
     )
 
 
