@@ -35,8 +35,10 @@ async def connect(url: str, role: Role, process: str, *, autocommit: bool = Fals
             keepalives_interval=10,
             keepalives_count=3,
         )
-    except psycopg.ProgrammingError as error:
-        raise InvalidJob(f"CHARTFLEET_DATABASE_URL is no address of a PostgreSQL: {_first_line(error)}") from None
+    except psycopg.ProgrammingError:  # whose text quotes the piece that it cannot read, which may be the password
+        raise InvalidJob(
+            "the database's address cannot be read: it is postgresql://USER:PASSWORD@HOST:PORT/NAME, percent-encoded"
+        ) from None
     except psycopg.OperationalError as error:
         if "chartfleet_" in str(error) and "role" in str(error):
             raise StoreUnavailable(f"the database has no role {role} for this user: run `python -m migrations` first") from None

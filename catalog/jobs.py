@@ -5,6 +5,7 @@ whatever is newer is a repeatable `--option=key=value`. No secret and, in messag
 """
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -106,8 +107,26 @@ def option_words(job: Job) -> list[str]:
             return _words({**_options(repository), "incarnation": incarnation})
 
 
-def from_argv(argv: Sequence[str]) -> Command:
-    """The job of an argv. Raises InvalidJob, naming the word that is wrong."""
+def options_text(job: Job) -> str:
+    """What Kubeapps' flags cannot say as one text, for the variable CHARTFLEET_OPTIONS beside `kubeapps_argv`."""
+    return shlex.join(option_words(job))
+
+
+def from_argv(argv: Sequence[str], options: str = "") -> Command:
+    """The job of an argv, and of an `options_text` beside it. Raises InvalidJob, naming the word that is wrong."""
+    command = _from_argv(argv)
+    if not options:
+        return command
+    try:
+        words = shlex.split(options)
+        if strange := [word for word in words if not word.startswith("--option=")]:
+            raise InvalidJob(f"{strange[0]!r} is not of the form --option=key=value")
+        return _from_argv([*words, *argv])  # in front: a `--` in the argv ends its flags
+    except (ValueError, InvalidJob) as error:
+        raise InvalidJob(f"CHARTFLEET_OPTIONS: {error}") from None
+
+
+def _from_argv(argv: Sequence[str]) -> Command:
     words, flags = _split(argv)
     verb, *rest = words or [""]
     wanted = {"sync": ("NAME", "URL", "TYPE"), "files": ("NAME", "URL", "TYPE"), "delete": ("NAME",)}.get(verb)

@@ -13,7 +13,7 @@ from psycopg.rows import class_row
 from catalog.errors import CatalogError, RepositoryGone
 from catalog.jobs import SyncRepository
 from catalog.model import HELD_FOR, HELD_READS, RepositoryKey
-from catalog.report import MOST_TEXT, Report, stored_json
+from catalog.report import MOST_TEXT, Note, Report, stored_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,16 @@ class Stored:
         return (self.applied_fingerprint or "", self.type, self.applied_url) == (job.terms, job.repository.type, job.repository.url)
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A repository after a run: its row, what is held, and of the last reading of its listing the number of notes and the first of them."""
+
+    stored: Stored
+    held: HeldBefore | None
+    notes_total: int | None
+    notes: Sequence[Note]
+
+
 _FIND = """
     select id, type, url, incarnation, exists (select from chartfleet.schedules s where s.repository_id = r.id) as scheduled,
            applied_fingerprint, etag, last_modified, body_sha256, charts, versions,
@@ -80,6 +90,14 @@ _HELD = """
             where c.repository_id = h.repository_id and (c.removed_at is null or c.excluded))::integer as before,
            released_at is not null or reads + 1 >= %s and first_read_at <= now() - %s as ripe
     from chartfleet.held_listings h where repository_id = %s
+"""
+
+# The first notes alone: nobody who reads a summary gets more.
+_NOTES = """
+    select notes_total, jsonb_path_query_array(notes, '$[0 to 2]')
+    from chartfleet.sync_runs
+    where repository_id = %s and job = 'sync' and state = 'done' and notes is not null
+    order by id desc limit 1
 """
 
 _READ_AGAIN = "update chartfleet.held_listings set reads = reads + 1, last_read_at = now() where repository_id = %s returning reads"
@@ -156,6 +174,17 @@ async def held_before(connection: AsyncConnection, repository: int) -> HeldBefor
     async with connection.cursor(row_factory=class_row(HeldBefore)) as cursor:
         await cursor.execute(_HELD, (HELD_READS, HELD_FOR, repository))
         return await cursor.fetchone()
+
+
+async def standing(connection: AsyncConnection, key: RepositoryKey) -> Standing | None:
+    """What there is to say of a repository, whether or not the last run read its listing; None when there is none."""
+    stored = await find(connection, key)
+    if stored is None:
+        return None
+    held = await held_before(connection, stored.id) if stored.is_held else None
+    row = await (await connection.execute(_NOTES, (stored.id,))).fetchone()
+    total, notes = row or (None, [])
+    return Standing(stored, held, total, [Note(**note) for note in notes])
 
 
 async def read_held_again(connection: AsyncConnection, repository: int) -> int:

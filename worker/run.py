@@ -14,7 +14,7 @@ from catalog.database import FILES_LOCK, SYNC_LOCK, release_locks
 from catalog.errors import CatalogError, LimitExceeded, RepositoryGone, StoreRefused, StoreUnavailable
 from catalog.jobs import CleanUpRepository, FetchFiles, Job, SyncRepository, to_argv
 from catalog.options import setting
-from catalog.report import Report
+from catalog.report import Report, State
 from catalog.tick import Stored
 from worker.process import Worker
 from worker.sync import sync
@@ -34,7 +34,7 @@ class Outcome:
 
     job: str
     repository: str
-    state: str
+    state: State
     run: int | None = None
     report: Report = field(default_factory=Report)
     error: CatalogError | None = None
@@ -50,14 +50,21 @@ async def run(worker: Worker, job: Job, run_id: int | None = None) -> Outcome:
     """Do a job; its errors are in the outcome and in `sync_runs`. Raises StoreUnavailable when PostgreSQL goes away."""
     structlog.contextvars.bind_contextvars(repository=str(job.key), job=verb(job), run=run_id)
     try:
-        outcome = await _do(worker, job, run_id)
+        async with answering():
+            return await _do(worker, job, run_id)
+    finally:
+        structlog.contextvars.unbind_contextvars("repository", "job", "run")
+
+
+@asynccontextmanager
+async def answering() -> AsyncGenerator[None]:
+    """What goes wrong between us and PostgreSQL, in our words. Raises StoreUnavailable."""
+    try:
+        yield
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
         raise StoreUnavailable("the database has no schema of ours yet: run `python -m migrations`") from None
     except psycopg.OperationalError as error:
         raise StoreUnavailable(f"PostgreSQL went away: {str(error).strip()}") from None
-    finally:
-        structlog.contextvars.unbind_contextvars("repository", "job", "run")
-    return outcome
 
 
 def verb(job: Job) -> str:

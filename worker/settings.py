@@ -29,7 +29,6 @@ class Settings:
     ca_file              CHARTFLEET_CA_FILE: PEM certificates to trust besides the system's
     client_cert_file     CHARTFLEET_CLIENT_CERT_FILE: PEM certificate to show to a repository, with
     client_key_file      CHARTFLEET_CLIENT_KEY_FILE: its key
-    termination_log      CHARTFLEET_TERMINATION_LOG: where the run's JSON goes when the file exists
     grace                CHARTFLEET_GRACE_DAYS: how long withdrawn versions keep their rows
     allow_addresses      CHARTFLEET_ALLOW_ADDRESSES: what may be connected to, as classes and networks
     proxies              HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, by scheme
@@ -47,7 +46,6 @@ class Settings:
     ca_file: Path | None = None
     client_cert_file: Path | None = None
     client_key_file: Path | None = None
-    termination_log: Path = Path("/dev/termination-log")
     grace: timedelta = timedelta(days=7)
     allow_addresses: Addresses = BY_HAND
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -71,7 +69,6 @@ class Settings:
             authorization=env.get("AUTHORIZATION_HEADER", ""),
             docker_config=env.get("DOCKER_CONFIG_JSON", ""),
             ca_file=_path(ca),
-            termination_log=Path(env.get("CHARTFLEET_TERMINATION_LOG") or cls.termination_log),
             grace=timedelta(days=_number(env, "CHARTFLEET_GRACE_DAYS", cls.grace.days)),
             client_cert_file=_path(env.get("CHARTFLEET_CLIENT_CERT_FILE")),
             client_key_file=_path(env.get("CHARTFLEET_CLIENT_KEY_FILE")),
@@ -85,6 +82,11 @@ class Settings:
     def limits_for(self, repository: Repository) -> Limits:
         """The limits of one repository's jobs: the operator's, with what its options ask for within the bounds."""
         return self.limits.within(self.bounds, repository.options)
+
+
+def termination_log() -> Path:
+    """CHARTFLEET_TERMINATION_LOG: where a one-shot run's summary goes when the file exists, also when no other setting can be read."""
+    return Path(os.environ.get("CHARTFLEET_TERMINATION_LOG") or "/dev/termination-log")
 
 
 def kubeapps_url(flags: Mapping[str, str], password: str) -> str:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.errors import InvalidJob
-from catalog.jobs import CleanUpRepository, FetchFiles, Job, SyncRepository, filter_hash, from_argv, to_argv
+from catalog.jobs import CleanUpRepository, FetchFiles, Job, SyncRepository, filter_hash, from_argv, kubeapps_argv, options_text, to_argv
 from catalog.model import FilterRule, Repository, RepositoryKey, SecretRef
 
 KEY = RepositoryKey("kubeapps", "my-charts")
@@ -105,3 +105,29 @@ jobs: st.SearchStrategy[Job] = (
 @given(jobs)
 def test_a_job_survives_being_written_down(job: Job) -> None:
     assert from_argv(to_argv(job, DATABASE)).job == job
+
+
+@given(jobs)
+def test_a_job_survives_as_kubeapps_argv_with_the_rest_beside_it(job: Job) -> None:
+    assert from_argv(kubeapps_argv(job, DATABASE), options_text(job)).job == job
+
+
+def test_the_end_of_flags_in_an_argv_is_not_that_of_the_options_beside_it() -> None:
+    assert from_argv(["delete", "--namespace=ns", "--", "n"], "--option=incarnation=u").job == CleanUpRepository(
+        RepositoryKey("ns", "n"), "u"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--option='files", "quotation"),
+        ("word", "'word'"),
+        ("--namespace=other", "--namespace=other"),
+        ("--option=files", "--option=files"),
+        ("--option=max-seconds=0", "max-seconds"),
+    ],
+)
+def test_options_that_cannot_be_read_name_their_variable(options: str, said: str) -> None:
+    with pytest.raises(InvalidJob, match=f"CHARTFLEET_OPTIONS: .*{said}"):
+        from_argv(["sync", "--namespace=n", "a", "http://h/", "helm"], options)

@@ -1,0 +1,107 @@
+"""The life of a Pod: one job, its JSON on standard output, its summary as the termination message."""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from catalog import tick
+from catalog.errors import CatalogError, InvalidJob, RemovalsHeld
+from catalog.jobs import Command, FetchFiles, SyncRepository, from_argv
+from catalog.report import FIRST_NOTES, Held, Summary
+from catalog.tick import Standing
+from worker.process import Worker
+from worker.run import Outcome, answering, run, verb
+from worker.settings import Settings
+
+PERMANENT, USAGE_ERROR, TRANSIENT = 1, 2, 75  # exit codes; 75 is EX_TEMPFAIL: trying again may help
+
+
+async def one_shot(argv: Sequence[str], options: str, log: Path) -> int:
+    """Do the job of an argv and of the words in `options`; the exit code. Raises CatalogError, once the message in `log` says so."""
+    begun = Summary("", "", "failed", started_at=datetime.now(UTC))
+    try:
+        command = from_argv(argv, options)
+        begun = replace(begun, job=verb(command.job), repository=str(command.job.key))
+        outcome = await work(command, Settings.from_env(command.flags), begun, log)
+    except CatalogError as error:
+        await tell(log, replace(of_error(begun, error), finished_at=datetime.now(UTC)))
+        raise
+    print(json.dumps(outcome.document()))
+    return exit_code(outcome.error) if outcome.state == "failed" else 0
+
+
+async def work(command: Command, settings: Settings, begun: Summary, log: Path) -> Outcome:
+    """Do one job and tell of it; a sync is followed by the file work that it left."""
+    worker = await Worker.open(settings)
+    try:
+        outcome = await run(worker, command.job)
+        standing = await _standing(worker, command.job) if isinstance(command.job, SyncRepository) else None
+        await tell(log, replace(of_run(begun, outcome, standing), finished_at=datetime.now(UTC)))
+        if isinstance(command.job, SyncRepository) and standing and standing.stored.files_due and is_published(outcome):
+            await run(worker, FetchFiles(command.job.repository, command.job.incarnation))
+        return outcome
+    finally:
+        await worker.close()
+
+
+async def _standing(worker: Worker, job: SyncRepository) -> Standing | None:
+    async with answering():
+        connection = await worker.connected()
+        async with connection.transaction():
+            return await tick.standing(connection, job.key)
+
+
+async def tell(log: Path, summary: Summary) -> None:
+    """Write the termination message, where there is a place for one."""
+    if log.is_file():
+        with suppress(OSError):  # a full disk is no reason to lose the run's exit code
+            log.write_text(summary.message())
+
+
+def is_published(outcome: Outcome) -> bool:
+    """Whether a sync's listing stands, if without its removals."""
+    return outcome.state == "done" or isinstance(outcome.error, RemovalsHeld)
+
+
+def exit_code(error: CatalogError | None) -> int:
+    """What a process that failed leaves with."""
+    if error and error.transient:
+        return TRANSIENT
+    return USAGE_ERROR if isinstance(error, InvalidJob) else PERMANENT
+
+
+def of_run(begun: Summary, outcome: Outcome, standing: Standing | None) -> Summary:
+    """A run's summary, with how its repository stands after it."""
+    report, summary = outcome.report, begun if standing is None else _of_standing(begun, standing)
+    notes = {} if report.notes is None else {"notes": report.notes_total, "first_notes": tuple(map(str, report.notes[:FIRST_NOTES]))}
+    summary = replace(
+        summary,
+        run=outcome.run,
+        state=outcome.state,
+        result=report.result if outcome.state == "done" else None,
+        added=report.added,
+        changed=report.changed,
+        removed=report.removed,
+        **notes,
+    )
+    return of_error(summary, outcome.error) if outcome.error else summary
+
+
+def of_error(summary: Summary, error: CatalogError) -> Summary:
+    return replace(summary, error_class=error.reason, error=str(error), transient=error.transient)
+
+
+def _of_standing(summary: Summary, standing: Standing) -> Summary:
+    stored, held = standing.stored, standing.held
+    return replace(
+        summary,
+        charts=stored.charts,
+        versions=stored.versions,
+        notes=standing.notes_total,
+        first_notes=tuple(map(str, standing.notes)),
+        revision=stored.body_sha256.hex() if stored.body_sha256 else None,
+        held=Held(held.reason, held.removals) if held else None,
+    )
