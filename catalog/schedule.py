@@ -12,9 +12,11 @@ from hashlib import blake2b
 
 from croniter import CroniterError, croniter
 
+from catalog.cron import cron_problem
+
 DEFAULT_CRONTAB = "*/10 * * * *"
 SHORTEST = timedelta(minutes=1)  # what Kubeapps' cron text can say at most
-LONGEST = timedelta(days=366)
+LONGEST = timedelta(days=372)  # and at least: twelve months of 31 days
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
@@ -49,7 +51,7 @@ def parse(interval: str) -> Schedule:
     text = interval.strip()
     if not text or text == DEFAULT_CRONTAB:
         return Every(timedelta(minutes=10))
-    if text.startswith("@") or len(text.split()) > 1:
+    if _is_cron(text):
         return Cron(_checked_cron(text))
     seconds = go_duration(text)
     if not 0 < seconds <= LONGEST.total_seconds():
@@ -67,11 +69,32 @@ def next_due(schedule: Schedule, name: str, after: datetime) -> datetime:
             return anchor + period * (math.floor((after - anchor) / period) + 1)
 
 
+def cron_job_schedule(interval: str, default: str = DEFAULT_CRONTAB, name: str | None = None) -> tuple[str, str | None]:
+    """A CronJob's schedule, and what is wrong with the interval when the default stands for it. With a `name` the default is spread."""
+    try:
+        parse(interval)
+    except ValueError as error:
+        return spread(default, name), str(error)
+    return (cron_text(interval, default) if interval.strip() else spread(default, name)), None
+
+
+def spread(crontab: str, name: str | None) -> str:
+    """`*/N * * * *` begun at a minute that the name decides, as often an hour as before; any other text as it is."""
+    every = re.fullmatch(r"\*/([1-9]\d?) \* \* \* \*", crontab)
+    if name is None or every is None:
+        return crontab
+    period = int(every[1])
+    minute = int.from_bytes(blake2b(name.encode(), digest_size=4).digest()) % (59 % period + 1)
+    return f"{minute}-59/{period} * * * *"
+
+
 def cron_text(interval: str, default: str = DEFAULT_CRONTAB) -> str:
     """Kubeapps' conversion: a cron expression verbatim, a duration rounded up to minutes, hours, days or months."""
     text = interval.strip()
-    if not text or (len(text.split()) > 1 or text.startswith("@")):
-        return text or default
+    if _is_cron(text):
+        return interval
+    if not text:
+        return default
     try:
         minutes = math.ceil(go_duration(text) / 60)
     except ValueError:
@@ -93,11 +116,16 @@ def cron_text(interval: str, default: str = DEFAULT_CRONTAB) -> str:
     )
 
 
+def _is_cron(text: str) -> bool:
+    return text.startswith("@") or len(text.split()) > 1
+
+
 def _checked_cron(text: str) -> str:
+    """The expression as croniter runs it. ValueError for what Kubernetes would not take, and for a date that never comes."""
+    if wrong := cron_problem(text):
+        raise ValueError(f"{text!r} is not a usable cron expression: {wrong}")
     try:
-        if len(text.split()) not in (1, 5):
-            raise ValueError(f"{text!r} is a cron expression of {len(text.split())} fields, not five")
-        croniter(text, _EPOCH).get_next(datetime)
+        croniter(text.replace("?", "*"), _EPOCH).get_next(datetime)
     except CroniterError as error:
         raise ValueError(f"{text!r} is not a usable cron expression: {error}") from None
-    return text
+    return text.replace("?", "*")

@@ -75,7 +75,7 @@ ADDRESSES = {
     "pydantic": {"api/*", "controller/__main__.py", "controller/settings.py"},
     "pydantic_settings": {"api/settings.py", "controller/settings.py"},
     "prometheus_client": {"api/*"},
-    "click": {"cli/*", "controller/__main__.py", "worker/celery_app.py"},
+    "click": {"cli/*", "controller/__main__.py", "controller/flags.py", "worker/celery_app.py"},
     "rich": {"cli/*"},
     "kopf": {"controller/operator.py"},
     "lightkube": {"controller/backends/kubernetes.py"},

@@ -1,0 +1,133 @@
+"""A repository as CronJob, sync Job and clean-up Job: plain dicts, always fresh. Pure.
+
+What is Kubeapps' in them (names, labels, arguments, environment, fields from flags) is equal to its own; docs/kubeapps.md lists what
+is not.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from catalog.jobs import CleanUpRepository
+from catalog.model import RepositoryKey
+from catalog.schedule import cron_job_schedule
+from controller.desired import Desired
+from controller.flags import JobSettings
+from controller.pods import Manifest, clean_up_pod, job_namespace, repository_labels, sync_pod
+
+APPLIED = "chartfleet.dev/applied"
+REPOSITORY = "chartfleet.dev/repository"
+SOURCE = "chartfleet.dev/source"
+FINGERPRINT = "chartfleet.dev/fingerprint"
+CAUSE = "chartfleet.dev/cause"
+INCARNATION = "chartfleet.dev/incarnation"
+ATTEMPT = "chartfleet.dev/attempt"
+
+# Without a deadline a CronJob that missed a hundred ticks never starts again; every minute for an hour is sixty.
+STARTING_DEADLINE = 3600  # seconds
+BACKOFF_LIMIT = 6  # retries, Kubernetes' default
+CLEAN_UP_KEPT = 300  # seconds at least, so that its end is seen
+
+
+def cron_job(desired: Desired, settings: JobSettings, name: str, *, held: bool) -> Manifest:
+    """The CronJob of a repository; `held` suspends it, whatever the reason."""
+    key = desired.key
+    schedule, _ = cron_job_schedule(desired.interval, settings.crontab, str(key) if settings.spread else None)
+    notes = {REPOSITORY: str(key), FINGERPRINT: desired.fingerprint}
+    template = {"labels": repository_labels(key, settings), "annotations": {**settings.custom_annotations, **notes}}
+    manifest: Manifest = {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": _metadata(name, desired, settings, {REPOSITORY: str(key), SOURCE: desired.source}),
+        "spec": {
+            "schedule": schedule,
+            "concurrencyPolicy": settings.concurrency_policy,
+            "suspend": held,
+            "startingDeadlineSeconds": STARTING_DEADLINE,
+            "successfulJobsHistoryLimit": settings.successful_jobs_history_limit,
+            "failedJobsHistoryLimit": settings.failed_jobs_history_limit,
+            "jobTemplate": {"metadata": template, "spec": _job_spec(sync_pod(desired, settings), settings, settings.ttl_seconds)},
+        },
+    }
+    manifest["metadata"]["annotations"][APPLIED] = manifest_hash(manifest)
+    return manifest
+
+
+def sync_job(desired: Desired, settings: JobSettings, name: str, cause: str) -> Manifest:
+    """A sync once, now; `cause` is first, change or request."""
+    notes = {REPOSITORY: str(desired.key), FINGERPRINT: desired.fingerprint, CAUSE: cause}
+    spec = _job_spec(sync_pod(desired, settings), settings, settings.ttl_seconds)
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": _metadata(name, desired, settings, notes), "spec": spec}
+
+
+def clean_up_job(
+    key: RepositoryKey, uid: str, settings: JobSettings, name: str, attempt: int, template: Mapping[str, Any] | None = None
+) -> Manifest:
+    """The removal of a repository's rows, in the controller's own namespace, where no owner's deletion takes it along.
+
+    The template counts only where the repository's Jobs run in that namespace too: what it refers to is elsewhere otherwise.
+    """
+    counts = job_namespace(key, settings) == settings.namespace
+    pod = clean_up_pod(CleanUpRepository(key, uid), settings, (template or {}) if counts else {})
+    notes = {REPOSITORY: str(key), INCARNATION: uid, ATTEMPT: str(attempt)}
+    metadata = {
+        "name": name,
+        "namespace": settings.namespace,
+        "labels": repository_labels(key, settings),
+        "annotations": {**settings.custom_annotations, **notes},
+    }
+    kept = None if settings.ttl_seconds is None else max(settings.ttl_seconds, CLEAN_UP_KEPT)
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": _job_spec(pod, settings, kept)}
+
+
+def manifest_hash(manifest: Manifest) -> str:
+    """32 hexadecimal digits over a manifest without its own `chartfleet.dev/applied`."""
+    metadata = manifest["metadata"]
+    annotations = {name: value for name, value in metadata["annotations"].items() if name != APPLIED}
+    text = json.dumps({**manifest, "metadata": {**metadata, "annotations": annotations}}, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _metadata(name: str, desired: Desired, settings: JobSettings, notes: Mapping[str, str]) -> Manifest:
+    namespace = job_namespace(desired.key, settings)
+    metadata: Manifest = {
+        "name": name,
+        "namespace": namespace,
+        "labels": repository_labels(desired.key, settings),
+        "annotations": {**settings.custom_annotations, **notes},
+    }
+    if desired.uid and namespace == desired.key.namespace:  # an owner in another namespace would be deleted as missing
+        metadata["ownerReferences"] = [_owner(desired)]
+    return metadata
+
+
+def _owner(desired: Desired) -> Manifest:
+    return {
+        "apiVersion": "kubeapps.com/v1alpha1",
+        "kind": "AppRepository",
+        "name": desired.key.name,
+        "uid": desired.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def _job_spec(pod: Manifest, settings: JobSettings, kept: int | None) -> Manifest:
+    """`kept`: seconds after the end, None for ever."""
+    deadline = settings.active_deadline_seconds
+    return {
+        "backoffLimit": BACKOFF_LIMIT,
+        "podFailurePolicy": {"rules": _failure_rules(pod["spec"]["containers"][0]["name"])},
+        **({"ttlSecondsAfterFinished": kept} if kept is not None else {}),
+        **({"activeDeadlineSeconds": deadline} if deadline is not None else {}),
+        "template": pod,
+    }
+
+
+def _failure_rules(container: str) -> list[Manifest]:
+    """An evicted Pod is no failure; an error that trying again does not mend (1, and 2 of the command line) ends the Job at once."""
+    return [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {"action": "FailJob", "onExitCodes": {"containerName": container, "operator": "In", "values": [1, 2]}},
+    ]
