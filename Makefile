@@ -2,7 +2,7 @@
 .ONESHELL:
 .SHELLFLAGS := -ec
 .DEFAULT_GOAL := help
-.PHONY: help up test check fix migrate schema bench e2e docs lock runtime workshop
+.PHONY: help up test check fix migrate schema bench e2e cluster docs lock runtime workshop
 MAKEFLAGS += --no-print-directory
 
 # Through the environment, so that any character may stand in them.
@@ -47,6 +47,9 @@ bench: workshop ## measure syncs: time, memory, requests, rows; BENCH=growth (or
 
 e2e: workshop ## run only the tests of whole programs
 	@exec .venv/bin/pytest -ra tests/e2e
+
+cluster: workshop ## build the tests' own Kubernetes, once: 10 minutes with Go
+	@exec .venv/bin/python -m tests.cluster build
 
 docs: runtime ## write docs/openapi.json and, with chromium, docs/page.png
 	@exec .venv/bin/python -m cli.pictures docs

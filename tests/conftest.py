@@ -19,6 +19,8 @@ import pytest
 
 from cli import servers
 
+pytest_plugins = ("tests.cluster.fixtures",)
+
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 LONG = os.environ.get("CHARTFLEET_LONG") == "1"  # whole histories and many more examples, by hand
