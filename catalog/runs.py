@@ -7,6 +7,7 @@ run. The broker may lose everything: what is sent but not started, or running wi
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import blake2b
 
 from sqlalchemy import bindparam, delete, exists, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
@@ -40,14 +41,13 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What stands in the database for a repository of a source."""
+    """What stands for a repository of a source; `mark` is for all that its schedule was made of, whatever the incarnation."""
 
     key: RepositoryKey
     incarnation: str
     fingerprint: str
     source: str | None
-    argv: Sequence[str]
-    problem: str | None
+    mark: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +95,22 @@ async def applied(connection: AsyncConnection, source: str) -> dict[RepositoryKe
         .where(r.source == source)
     )
     found = [
-        Applied(RepositoryKey(row.namespace, row.name), row.incarnation or "", row.fingerprint, row.source, row.argv, row.problem)
+        Applied(
+            RepositoryKey(row.namespace, row.name),
+            row.incarnation or "",
+            row.fingerprint,
+            row.source,
+            mark(row.fingerprint, row.argv, row.problem),
+        )
         for row in await connection.execute(query)
     ]
     return {each.key: each for each in found}
+
+
+def mark(fingerprint: str, argv: Sequence[str], problem: str | None) -> str:
+    """What a schedule was made of, in short; the incarnation does not count."""
+    words = [word for word in argv if not word.startswith("--option=incarnation=")]
+    return blake2b(repr((fingerprint, words, problem)).encode(), digest_size=16).hexdigest()
 
 
 async def owner(connection: AsyncConnection, key: RepositoryKey) -> str | None:

@@ -30,5 +30,10 @@ class Desired:
     pod_template: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def runnable(self) -> bool:
+        """Whether a sync may be asked for now."""
+        return not self.suspended and self.problem_reason not in ("InvalidRepository", "WaitingForSecret")
+
+    @property
     def key(self) -> RepositoryKey:
         return self.repository.key

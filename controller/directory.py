@@ -57,7 +57,7 @@ class Directory:
             if key not in applied and (owner := await self.backend.owner(key)) not in (None, self.source):
                 scan.problems.append(Problem(str(self.path), 0, key.namespace, key.name, f"{key} belongs to another source, {owner}"))
                 continue
-            await self._apply(plan(desired, applied.get(key), uuid4().hex))
+            await self._apply(plan(desired, applied.get(key), self.backend.mark(desired), uuid4().hex))
         await self._apply(plan_removals(self._gone(scan, applied, now)))
         if first:
             await self._say(scan.problems)

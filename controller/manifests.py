@@ -43,7 +43,7 @@ def cron_job(desired: Desired, settings: JobSettings, name: str, *, held: bool) 
         "spec": {
             "schedule": schedule,
             "concurrencyPolicy": settings.concurrency_policy,
-            "suspend": held,
+            **({"suspend": True} if held else {}),  # else whoever else suspends it owns the field
             "startingDeadlineSeconds": STARTING_DEADLINE,
             "successfulJobsHistoryLimit": settings.successful_jobs_history_limit,
             "failedJobsHistoryLimit": settings.failed_jobs_history_limit,

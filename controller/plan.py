@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from catalog.jobs import CleanUpRepository, SyncRepository, to_argv
+from catalog.jobs import CleanUpRepository, SyncRepository
 from catalog.model import RepositoryKey
 from catalog.runs import Applied
 from controller.desired import Desired
@@ -29,7 +29,11 @@ class EnsureSchedule:
 class RunNow:
     """Sync once, as soon as there is room."""
 
-    key: RepositoryKey
+    desired: Desired
+
+    @property
+    def key(self) -> RepositoryKey:
+        return self.desired.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +50,18 @@ class Remove:
 Action = EnsureSchedule | RunNow | Remove
 
 
-def plan(desired: Desired, applied: Applied | None, new_incarnation: str) -> tuple[Action, ...]:
-    """A repository's actions: none when nothing differs, so that a restart writes nothing and starts nothing."""
-    ensure = EnsureSchedule(desired, applied.incarnation if applied else new_incarnation)
-    if (
-        applied
-        and applied.fingerprint == desired.fingerprint
-        and list(applied.argv) == to_argv(ensure.job)
-        and applied.problem == desired.problem
-    ):
-        return ()
-    changed = applied is None or applied.fingerprint != desired.fingerprint
-    runnable = not desired.suspended and desired.problem_reason != "InvalidRepository"
-    return (ensure, RunNow(desired.key)) if changed and runnable else (ensure,)
+def plan(desired: Desired, applied: Applied | None, mark: str, new_incarnation: str) -> tuple[Action, ...]:
+    """A repository's actions: none when nothing differs, so that a restart writes nothing and starts nothing.
+
+    `mark` is the backend's word for all that the schedule is made of. A resource's uid is its incarnation; a document has none.
+    """
+    incarnation = desired.uid or (applied.incarnation if applied else new_incarnation)
+    actions: list[Action] = []
+    if applied is None or (applied.mark, applied.incarnation) != (mark, incarnation):
+        actions.append(EnsureSchedule(desired, incarnation))
+    if (applied is None or applied.fingerprint != desired.fingerprint) and desired.runnable:
+        actions.append(RunNow(desired))
+    return tuple(actions)
 
 
 def plan_removals(gone: Mapping[RepositoryKey, Applied]) -> tuple[Action, ...]:

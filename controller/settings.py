@@ -11,6 +11,6 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CHARTFLEET_", frozen=True)
 
-    database_url: SecretStr = Field(description="PostgreSQL, for the Celery backend")
+    database_url: SecretStr | None = Field(default=None, description="PostgreSQL, for the Celery backend")
     directory: Path | None = Field(default=None, description="manifests to follow; --directory wins")
     source: str = Field(default="", description="the name that this source's repositories belong to; directory:PATH if empty")

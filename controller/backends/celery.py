@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from catalog import runs
 from catalog.jobs import to_argv
 from catalog.model import RepositoryKey
+from controller.desired import Desired
 from controller.plan import Action, EnsureSchedule, Remove, RunNow
 
 
@@ -26,6 +27,11 @@ class CeleryBackend:
         async with self._engine.begin() as connection:
             return await runs.owner(connection, key)
 
+    def mark(self, desired: Desired) -> str:
+        """All that the schedule's row is made of."""
+        made = planned(EnsureSchedule(desired, ""))
+        return runs.mark(made.fingerprint, made.argv, made.problem)
+
     async def apply(self, actions: tuple[Action, ...]) -> None:
         """A repository's actions, in one transaction."""
         async with self._engine.begin() as connection:
@@ -33,8 +39,8 @@ class CeleryBackend:
                 match action:
                     case EnsureSchedule():
                         await runs.put_schedule(connection, planned(action), datetime.now(UTC))
-                    case RunNow(key):
-                        await runs.request_sync(connection, key)
+                    case RunNow(desired):
+                        await runs.request_sync(connection, desired.key)
                     case Remove(job):
                         await runs.queue_removal(connection, job.key, to_argv(job))
 
@@ -59,5 +65,5 @@ def planned(action: EnsureSchedule) -> runs.Planned:
         schedule=desired.schedule,
         problem_reason="Suspended" if desired.suspended and not refused else desired.problem_reason,
         problem="spec.suspend is true" if desired.suspended and not refused else desired.problem,
-        runnable=not desired.suspended and not refused,
+        runnable=desired.runnable,
     )

@@ -23,6 +23,8 @@ SPEC = (
 # wanted, the worker compares by itself: stored rows serve a new filter as well.
 LISTING = ("type", "url", "auth", "passCredentials", "ociRepositories", "tlsInsecureSkipVerify")
 ANNOTATION = "chartfleet.dev/"
+REQUESTED_AT = "requested-at"  # any text: another one asks for a sync
+ABOUT = (REQUESTED_AT, "force-delete", "status")  # annotations that are no options of the sync
 DEFAULT = schedule.Every(timedelta(minutes=10))
 NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
@@ -33,6 +35,7 @@ def parse(value: Mapping[str, Any], secret_hash: Callable[[str, str, str], str],
     key = RepositoryKey(_name(metadata, "namespace", "default"), _name(metadata, "name"))
     spec.only(*SPEC)
     options = _options(metadata.inside("annotations"))
+    asked = metadata.inside("annotations").text(ANNOTATION + REQUESTED_AT, "")
     repository = _repository(key, spec, options)
     when, reason, said = _schedule(spec.text("interval", ""))
     if refused := _refusal(repository):
@@ -44,7 +47,7 @@ def parse(value: Mapping[str, Any], secret_hash: Callable[[str, str, str], str],
     return Desired(
         repository=repository,
         schedule=when,
-        fingerprint=fingerprint({**plain, "options": options}, secrets),
+        fingerprint=fingerprint({**plain, "options": options, **({"asked": asked} if asked else {})}, secrets),
         listing_fingerprint=fingerprint({**listing, "client-certificate": options.get("client-certificate")}, secrets),
         source=source,
         suspended=spec.flag("suspend"),
@@ -75,10 +78,10 @@ def _ordered(value: Any) -> Any:
 
 def _options(annotations: Fields) -> dict[str, str]:
     """The options among a resource's annotations; those of others are passed over."""
-    names = [name for name in annotations.plain() if str(name).startswith(ANNOTATION)]
+    names = [name for name in annotations.plain() if str(name).startswith(ANNOTATION) and name.removeprefix(ANNOTATION) not in ABOUT]
     options = {name.removeprefix(ANNOTATION): annotations.text(name) for name in names}
     for option, value in options.items():
-        wrong = problem(option, value) if option in OPTIONS else f"there is no such annotation (known: {', '.join(OPTIONS)})"
+        wrong = problem(option, value) if option in OPTIONS else f"there is no such annotation (known: {', '.join((*OPTIONS, *ABOUT))})"
         if wrong:
             raise InvalidDocument(("metadata", "annotations", ANNOTATION + option), wrong)
     return options

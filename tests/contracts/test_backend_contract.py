@@ -29,9 +29,9 @@ async def engine(database: Database) -> AsyncIterator[AsyncEngine]:
 @pytest.mark.parametrize("name", BACKENDS)
 async def test_what_was_applied_needs_nothing_more(name: str, engine: AsyncEngine) -> None:
     backend = BACKENDS[name](engine)
-    await backend.apply(plan(WANTED, None, "i"))
+    await backend.apply(plan(WANTED, None, backend.mark(WANTED), "i"))
     applied = await backend.applied("test")
-    assert plan(WANTED, applied[KEY], "other") == ()
+    assert plan(WANTED, applied[KEY], backend.mark(WANTED), "other") == ()
     assert await backend.owner(KEY) == "test"
     assert await backend.applied("another source") == {}
 
@@ -40,14 +40,14 @@ async def test_what_was_applied_needs_nothing_more(name: str, engine: AsyncEngin
 async def test_applying_twice_is_applying_once(name: str, engine: AsyncEngine, database: Database) -> None:
     backend = BACKENDS[name](engine)
     for _ in range(2):
-        await backend.apply((EnsureSchedule(WANTED, "i"), RunNow(KEY)))
+        await backend.apply((EnsureSchedule(WANTED, "i"), RunNow(WANTED)))
     assert database.rows("select count(*), count(requested_at) from chartfleet.schedules") == [(1, 1)]
 
 
 @pytest.mark.parametrize("name", BACKENDS)
 async def test_a_removal_drops_the_schedule_and_queues_one_clean_up(name: str, engine: AsyncEngine, database: Database) -> None:
     backend = BACKENDS[name](engine)
-    await backend.apply(plan(WANTED, None, "i"))
+    await backend.apply(plan(WANTED, None, backend.mark(WANTED), "i"))
     await backend.apply((Remove(CleanUpRepository(KEY, "i")),))
     assert await backend.applied("test") == {}
     assert database.rows("select job, state, argv from chartfleet.sync_runs") == [

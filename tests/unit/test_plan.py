@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from catalog.documents import Unreadable, documents
-from catalog.jobs import CleanUpRepository, to_argv
+from catalog.jobs import CleanUpRepository
 from catalog.model import FilterRule, RepositoryKey, SecretRef
 from catalog.runs import Applied
 from controller.desired import Desired
@@ -43,9 +43,7 @@ def desired(text: str = FULL) -> Desired:
 
 def standing(wanted: Desired) -> Applied:
     """What the database holds once `wanted` was applied."""
-    [ensure, *_] = plan(wanted, None, "first")
-    assert isinstance(ensure, EnsureSchedule)
-    return Applied(wanted.key, "first", wanted.fingerprint, wanted.source, to_argv(ensure.job), wanted.problem)
+    return Applied(wanted.key, "first", wanted.fingerprint, wanted.source, wanted.fingerprint)
 
 
 def simple(**changes: object) -> Desired:
@@ -89,23 +87,23 @@ def test_a_wrong_field_is_named_by_its_path(field: str, value: str, said: str) -
 
 def test_a_new_repository_is_scheduled_and_synced() -> None:
     wanted = simple()
-    assert plan(wanted, None, "i") == (EnsureSchedule(wanted, "i"), RunNow(KEY))
+    assert plan(wanted, None, wanted.fingerprint, "i") == (EnsureSchedule(wanted, "i"), RunNow(wanted))
 
 
 def test_a_restart_syncs_nothing() -> None:
     wanted = simple()
-    assert plan(wanted, standing(wanted), "other") == ()
+    assert plan(wanted, standing(wanted), wanted.fingerprint, "other") == ()
 
 
 def test_any_change_of_the_specification_syncs_in_the_same_incarnation() -> None:
     before = simple()
     after = replace(before, fingerprint="changed")
-    assert plan(after, standing(before), "other") == (EnsureSchedule(after, "first"), RunNow(KEY))
+    assert plan(after, standing(before), after.fingerprint, "other") == (EnsureSchedule(after, "first"), RunNow(after))
 
 
 def test_a_suspended_or_refused_repository_is_not_synced() -> None:
     for wanted in (simple(suspended=True), replace(desired(), problem_reason="InvalidRepository", problem="x")):
-        assert plan(wanted, None, "i") == (EnsureSchedule(wanted, "i"),)
+        assert plan(wanted, None, wanted.fingerprint, "i") == (EnsureSchedule(wanted, "i"),)
 
 
 @pytest.mark.parametrize(("old", "new"), [("resyncRequests: 3", "resyncRequests: 4"), ("variables: {$v: x}", "variables: {$v: y}")])

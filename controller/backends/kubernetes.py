@@ -1,0 +1,299 @@
+"""Actions → CronJobs and Jobs. What stands is read from what the API server said (seen.py), so nothing here needs a database.
+
+A one-off Job's name follows from what is asked for and from the one-off Job before it: the name is the lock. Whoever else creates it
+meanwhile, also this controller before it was killed, has done our work.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any, NamedTuple
+
+import structlog
+
+from catalog.errors import CatalogError
+from catalog.model import RepositoryKey
+from catalog.report import Summary
+from catalog.runs import Applied
+from catalog.schedule import Cron, next_due
+from controller import manifests, names, pods
+from controller.cluster import ApiRefused, Cluster, Object
+from controller.desired import Desired
+from controller.ended import finished, said_by, succeeded, told_by_conditions
+from controller.flags import JobSettings
+from controller.manifests import APPLIED, ATTEMPT, CAUSE, FINGERPRINT, INCARNATION, SOURCE
+from controller.plan import Action, EnsureSchedule, Remove, RunNow
+from controller.pods import Manifest
+from controller.seen import NAME_LABEL, Seen, Use, annotation, created, of_job, owner, place
+from controller.status import Standing
+
+log = structlog.get_logger()
+HANDLED = "chartfleet.dev/handled"  # of a CronJob whose repository has no resource to remember it
+KINDS = {"Secret": "secrets", "ConfigMap": "configmaps"}
+STUCK_AFTER = timedelta(minutes=10)  # a Job that is older takes no place from those that wait
+FIRST_PAUSE, LONGEST_PAUSE = 10, 600  # seconds before a failed clean-up is tried again
+
+
+class ResourceConflict(CatalogError):
+    """An object of the name that we need belongs to somebody else: hands off."""
+
+
+class Handled(NamedTuple):
+    """The last sync that was asked for by a Job of its own: for what, and that Job's name."""
+
+    fingerprint: str = ""
+    job: str = ""
+
+
+@dataclass(slots=True)
+class KubernetesBackend:
+    """The cluster's side of the controller. `waiting` are those whose first sync waits for room, in their order."""
+
+    cluster: Cluster
+    seen: Seen
+    settings: JobSettings
+    handled: dict[RepositoryKey, Handled] = field(default_factory=dict)
+    waiting: dict[RepositoryKey, None] = field(default_factory=dict)
+    claimed: dict[tuple[str, str], RepositoryKey] = field(default_factory=dict)
+
+    # What stands ------------------------------------------------------------------------------------------------------
+
+    async def look(self) -> None:
+        """Read the CronJobs and Jobs anew, where no watch tells of them."""
+        namespace = self.settings.namespace if self.settings.job_namespace == "release" else None
+        for resource in ("cronjobs", "jobs"):
+            listing = await self.cluster.list(resource, namespace, labels=NAME_LABEL)
+            self.seen.shelf(resource).replace(listing.objects, int(listing.version), namespace)
+            self.seen.readable.add(resource)
+
+    async def applied(self, source: str) -> dict[RepositoryKey, Applied]:
+        """What stands for a source."""
+        await self.look()
+        keys = {key for thing in self.seen.cron_jobs.objects.values() if annotation(thing, SOURCE) == source and (key := owner(thing))}
+        return {key: found for key in keys if (found := self.applied_to(key))}
+
+    async def owner(self, key: RepositoryKey) -> str | None:
+        """The source that a name belongs to."""
+        return next((annotation(thing, SOURCE) for thing in self.seen.cron_jobs.of(key)), None)
+
+    def applied_to(self, key: RepositoryKey, before: Mapping[str, Any] | None = None) -> Applied | None:
+        """What stands for a repository; `before` is its resource's status."""
+        cron_job = self._cron_job(key)
+        handled = self._handled(key, before or {})
+        if cron_job is None and not handled.fingerprint:
+            return None
+        written = annotation(cron_job, APPLIED) if cron_job else ""
+        mark, _, generation = written.partition("/")
+        drifted = cron_job is None or generation != str(cron_job["metadata"].get("generation"))
+        source, uid = (annotation(cron_job, name) if cron_job else "" for name in (SOURCE, INCARNATION))
+        return Applied(key, uid, handled.fingerprint, source or None, "" if drifted else mark)
+
+    def needs(self, desired: Desired) -> tuple[dict[Use, tuple[str, ...]], frozenset[Use]]:
+        """What no Pod of the repository starts without, each with the keys that must be in it; and all that its Pods refer to."""
+        required: dict[Use, tuple[str, ...]] = dict.fromkeys(map(use_of, pods.needs(desired, self.settings)), ())
+        for ref in filter(None, (desired.repository.auth, desired.repository.ca)):
+            use = ("secrets", pods.job_namespace(desired.key, self.settings), pods.secret_name(ref.name, desired.key, self.settings))
+            required[use] = (*required.get(use, ()), ref.key)
+        return required, frozenset(map(use_of, pods.uses(desired, self.settings)))
+
+    def mark(self, desired: Desired) -> str:
+        """A hash of all that the CronJob is made of."""
+        return manifests.manifest_hash(self._manifest(desired))
+
+    async def standing(self, desired: Desired, before: Mapping[str, Any]) -> Standing:
+        """How the repository's syncs stand, with what the newest finished Job said if `before` does not tell of it yet."""
+        handled = self._handled(desired.key, before)
+        jobs = [job for job in self.seen.jobs.of(desired.key) if not annotation(job, ATTEMPT)]
+        asked = [job for job in jobs if annotation(job, CAUSE) and not finished(job)]
+        ended = max((job for job in jobs if finished(job)), key=lambda job: (finished(job), job["metadata"]["name"]), default=None)
+        told, summary = "", None
+        if ended and finished(ended) >= str(before.get("lastSyncTime") or "") and ended["metadata"]["name"] != before.get("lastJob"):
+            told, summary = ended["metadata"]["name"], await self._summary(ended)
+        under_way = "its sync waits for room" if desired.key in self.waiting else "it is being synced" if asked else ""
+        since = (summary and summary.finished_at) or (before.get("lastSyncTime") and datetime.fromisoformat(before["lastSyncTime"]))
+        due = next_due(Cron(self._manifest(desired)["spec"]["schedule"]), "", since) if since else None
+        return Standing(summary, told, *handled, under_way, due)
+
+    async def _summary(self, job: Object) -> Summary | None:
+        """What the Job's Pod said at its end, else what the Job's conditions say. None: it was not its turn."""
+        namespace, name = place(job)
+        try:
+            pods_of_job = (await self.cluster.list("pods", namespace, labels=f"batch.kubernetes.io/job-name={name}")).objects
+        except ApiRefused as refused:
+            if refused.code != 403:
+                raise
+            pods_of_job = []
+        said = said_by(pods_of_job) or told_by_conditions(job)
+        return None if said.state == "skipped" else said
+
+    # What is to be done -----------------------------------------------------------------------------------------------
+
+    async def apply(self, actions: tuple[Action, ...]) -> None:
+        """A repository's actions. Raises ResourceConflict, ApiRefused, ApiUnavailable."""
+        for action in actions:
+            match action:
+                case EnsureSchedule(desired):
+                    await self._ensure(desired)
+                case RunNow(desired):
+                    await self._run(desired)
+                case Remove(job):
+                    await self._remove(job.key, job.incarnation)
+
+    async def say(self, source: str, problems: Iterable[object]) -> None:
+        """Problems of documents are in the log; there is no place in the cluster for them."""
+
+    async def clean_up(self, key: RepositoryKey, uid: str) -> str | None:
+        """Stop what runs for a repository and have its rows removed. None when that is done, else what is waited for."""
+        await self._delete(key, "cronjobs", self.seen.cron_jobs.of(key))
+        return await self._remove_rows(key, uid)
+
+    async def _remove_rows(self, key: RepositoryKey, uid: str) -> str | None:
+        syncs = [job for job in self.seen.jobs.of(key) if not annotation(job, ATTEMPT) and not finished(job)]
+        await self._delete(key, "jobs", syncs)
+        self.handled.pop(key, None)
+        self.waiting.pop(key, None)
+        attempts = [job for job in self.seen.jobs.of(key) if annotation(job, INCARNATION) == uid and annotation(job, ATTEMPT)]
+        if any(succeeded(job) for job in attempts):
+            return None
+        if not attempts:
+            await self._create_clean_up(key, uid, 1)
+            return "its clean-up Job runs" if "jobs" in self.seen.readable else None  # whose end would never be seen
+        newest = max(attempts, key=lambda job: int(annotation(job, ATTEMPT) or 0))
+        if not finished(newest):
+            return "its clean-up Job runs"
+        tried = int(annotation(newest, ATTEMPT) or 1)
+        pause = timedelta(seconds=min(FIRST_PAUSE * 2 ** (tried - 1), LONGEST_PAUSE))
+        said = await self._summary(newest)
+        if datetime.now(UTC) - datetime.fromisoformat(finished(newest)) >= pause:
+            await self._create_clean_up(key, uid, tried + 1)
+        return f"its clean-up failed {tried} times: {said.error if said else ''}"
+
+    def next_in_line(self, job: Object) -> tuple[RepositoryKey, ...]:
+        """Who may have room now that this Job has ended."""
+        return tuple(islice(self.waiting, 2)) if finished(of_job(job)) else ()
+
+    def room(self, cause: str) -> bool:
+        """Whether another Job of this cause may start."""
+        newest = (datetime.now(UTC) - STUCK_AFTER).strftime("%Y-%m-%dT%H:%M:%SZ")
+        running = sum(
+            1 for job in self.seen.jobs.objects.values() if annotation(job, CAUSE) == cause and not finished(job) and created(job) > newest
+        )
+        return running < self.settings.max_concurrent_first_syncs
+
+    async def _ensure(self, desired: Desired) -> None:
+        manifest = self._manifest(desired)
+        known = self._cron_job(desired.key)
+        if known and not annotation(known, APPLIED):
+            known = await self._adopt(known)
+        if known is None:
+            await self._refuse_foreign(manifest)
+        generation = known["metadata"]["generation"] + 1 if known else 1
+        written = await self._apply_cron_job(desired, manifest, generation)
+        if written["metadata"]["generation"] != generation:  # what changed was no part of the spec
+            await self._apply_cron_job(desired, manifest, written["metadata"]["generation"])
+
+    async def _apply_cron_job(self, desired: Desired, manifest: Manifest, generation: int) -> Object:
+        ours = {APPLIED: f"{manifests.manifest_hash(manifest)}/{generation}", **({INCARNATION: desired.uid} if desired.uid else {})}
+        written = await self.cluster.apply("cronjobs", annotated(manifest, ours))
+        self.seen.cron_jobs.put(written)
+        log.info("applied", action="apply", repository=str(desired.key), cron_job=written["metadata"]["name"])
+        return written
+
+    async def _adopt(self, known: Object) -> None:
+        """Kubeapps' controller wrote this CronJob whole, so its fields would stay beside ours: it makes room. Its Jobs go on."""
+        metadata = known["metadata"]
+        await self.cluster.delete("cronjobs", metadata["namespace"], metadata["name"], orphan=True)
+        self.seen.cron_jobs.drop((metadata["namespace"], metadata["name"]))
+
+    async def _refuse_foreign(self, manifest: Object) -> None:
+        namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+        there = await self.cluster.get("cronjobs", namespace, name)
+        if there and owner(there) != owner(manifest):
+            raise ResourceConflict(f"CronJob {namespace}/{name} exists and is not this repository's: rename or delete one of them")
+
+    async def _run(self, desired: Desired) -> None:
+        """Create the one-off Job, or wait for room."""
+        key, before = desired.key, self._handled(desired.key, {})
+        cause = "change" if before.fingerprint else "first"
+        if not self.room(cause):
+            self.waiting[key] = None
+            return
+        self.waiting.pop(key, None)
+        name = names.one_off_name(self._place(desired)[1], desired.fingerprint, before.job)
+        made = await self.cluster.create("jobs", manifests.sync_job(desired, self.settings, name, cause))
+        if made:
+            self.seen.jobs.put(made)
+            log.info("a sync starts", action="run", repository=str(key), job=name, cause=cause)
+        self.handled[key] = Handled(desired.fingerprint, name)
+        if not desired.uid and (known := self._cron_job(key)):  # no resource to remember it
+            note = {"metadata": {"annotations": {HANDLED: f"{desired.fingerprint} {name}"}}}
+            self.seen.cron_jobs.put(await self.cluster.merge("cronjobs", known["metadata"], note))
+
+    async def _remove(self, key: RepositoryKey, incarnation: str) -> None:
+        """For a resource that holds nothing back: the CronJob goes last, so that what fails is seen again."""
+        for cron_job in self.seen.cron_jobs.of(key):
+            if not cron_job["spec"].get("suspend"):
+                self.seen.cron_jobs.put(await self.cluster.merge("cronjobs", cron_job["metadata"], {"spec": {"suspend": True}}))
+        if await self._remove_rows(key, incarnation) is None:
+            await self._delete(key, "cronjobs", self.seen.cron_jobs.of(key))
+
+    async def _delete(self, key: RepositoryKey, resource: str, things: list[Object]) -> None:
+        for thing in things:
+            namespace, name = place(thing)
+            await self.cluster.delete(resource, namespace, name)
+            self.seen.shelf(resource).drop((namespace, name))
+            log.info("deleted", action="delete", repository=str(key), resource=resource, name=name)
+
+    async def _create_clean_up(self, key: RepositoryKey, uid: str, attempt: int) -> None:
+        manifest = manifests.clean_up_job(key, uid, self.settings, names.clean_up_name(key, uid, attempt), attempt)
+        made = await self.cluster.create("jobs", manifest)
+        if made:
+            self.seen.jobs.put(made)
+
+    # Names and what follows from them ---------------------------------------------------------------------------------
+
+    def _cron_job(self, key: RepositoryKey) -> Object | None:
+        return next(iter(self.seen.cron_jobs.of(key)), None)
+
+    def _place(self, desired: Desired) -> tuple[str, str]:
+        """Namespace and name of the repository's CronJob: the one that it has, its name by the rules, or a spare one."""
+        namespace = pods.job_namespace(desired.key, self.settings)
+        if known := self._cron_job(desired.key):
+            return namespace, known["metadata"]["name"]
+        name = names.cron_job_name(desired.key)
+        there = self.seen.cron_jobs.objects.get((namespace, name))
+        whose = self.claimed.setdefault((namespace, name), (owner(there) if there else None) or desired.key)
+        return namespace, name if whose == desired.key else names.spare_name(name, desired.key)
+
+    def _manifest(self, desired: Desired) -> Manifest:
+        held = desired.suspended or desired.problem_reason == "WaitingForSecret"
+        return manifests.cron_job(desired, self.settings, self._place(desired)[1], held=held)
+
+    def _handled(self, key: RepositoryKey, before: Mapping[str, Any]) -> Handled:
+        """What was last asked for: as this process knows, as the newest one-off Job says, as the status or the CronJob remembers."""
+        if known := self.handled.get(key):
+            return known
+        asked = [job for job in self.seen.jobs.of(key) if annotation(job, CAUSE)]
+        if asked:
+            found = Handled(annotation(asked[-1], FINGERPRINT), asked[-1]["metadata"]["name"])
+        elif before.get("lastHandledFingerprint"):
+            found = Handled(before["lastHandledFingerprint"], before.get("lastHandledJob") or "")
+        else:
+            cron_job = self._cron_job(key)
+            fingerprint, _, job = annotation(cron_job, HANDLED).partition(" ") if cron_job else ("", "", "")
+            found = Handled(fingerprint, job)
+        if found.fingerprint:
+            self.handled[key] = found
+        return found
+
+
+def use_of(reference: tuple[str, str, str]) -> Use:
+    kind, namespace, name = reference
+    return KINDS[kind], namespace, name
+
+
+def annotated(manifest: Manifest, annotations: Mapping[str, str]) -> Manifest:
+    """The manifest with annotations of ours besides its own."""
+    metadata = manifest["metadata"]
+    return {**manifest, "metadata": {**metadata, "annotations": {**metadata.get("annotations", {}), **annotations}}}

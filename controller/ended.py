@@ -1,0 +1,51 @@
+"""How a Job ended: from its conditions, and from what its Pods said. Pure."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from catalog.report import Summary, summary_in
+from controller.seen import Object, created
+
+
+def said_by(pods: Iterable[Object]) -> Summary | None:
+    """The last summary among the Pods' termination messages; None when there is none."""
+    texts = [text for pod in sorted(pods, key=created) for text in messages(pod)]
+    return next((summary for text in reversed(texts) if (summary := summary_in(text))), None)
+
+
+def condition(job: Object, kind: str) -> Mapping[str, Any] | None:
+    found = (each for each in job["status"].get("conditions") or () if each["type"] == kind and each["status"] == "True")
+    return next(found, None)
+
+
+def succeeded(job: Object) -> bool:
+    return condition(job, "Complete") is not None
+
+
+def finished(job: Object) -> str:
+    """When the Job ended, "" while it has not."""
+    ended = condition(job, "Complete") or condition(job, "Failed")
+    return (ended or {}).get("lastTransitionTime", "")
+
+
+def messages(pod: Object) -> list[str]:
+    """The termination messages of a Pod's containers, the last attempt's after those before."""
+    states = (pod.get("status") or {}).get("containerStatuses") or ()
+    ended = [(each.get(name) or {}).get("terminated") for each in states for name in ("lastState", "state")]
+    return [each["message"] for each in ended if each and each.get("message")]
+
+
+def told_by_conditions(job: Object) -> Summary:
+    """A Job of which no Pod tells any more, or that a syncer of Kubeapps' ran."""
+    failed = condition(job, "Failed")
+    if failed is None:
+        return Summary("sync", "", "done", finished_at=moment(finished(job)))
+    text = f"Job {job['metadata']['name']}: {failed.get('message') or 'it failed'}"
+    reason = failed.get("reason") or "JobFailed"
+    return Summary("sync", "", "failed", finished_at=moment(finished(job)), error_class=reason, error=text)
+
+
+def moment(text: str) -> datetime:
+    """A time as Kubernetes writes it."""
+    return datetime.fromisoformat(text)

@@ -1,0 +1,204 @@
+"""The watches: what happens in the cluster → shelves → queue → one look at a time at each repository. The only file that knows kopf.
+
+kopf lists, watches, resumes and reconnects; it writes nothing (no annotations, finalizers or Events of its own). What vanished while a
+watch was broken is found by comparing everything now and then.
+"""
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import kopf
+import structlog
+
+from catalog.errors import CatalogError
+from catalog.model import RepositoryKey
+from controller.cluster import ApiRefused, Cluster, Object
+from controller.flags import JobSettings
+from controller.metrics import Metrics
+from controller.reconcile import Reconciler
+from controller.seen import NAME_LABEL, Seen
+from controller.workqueue import WorkQueue
+
+log = structlog.get_logger()
+GROUPS = {
+    "apprepositories": ("kubeapps.com", "v1alpha1"),
+    "cronjobs": ("batch", "v1"),
+    "jobs": ("batch", "v1"),
+    "secrets": ("", "v1"),
+    "configmaps": ("", "v1"),
+}
+COMPARE_EVERY = 300.0  # seconds
+RESTART_AFTER = 2.0  # seconds, where a watch gave up
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is watched in the same namespaces; none named: all of them."""
+
+    resources: tuple[str, ...]
+    namespaces: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)  # resource → selector
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Operator:
+    """Watches and hands. `stopping` ends all of it; `compared` is set once everything was seen."""
+
+    cluster: Cluster
+    seen: Seen
+    reconciler: Reconciler
+    scopes: tuple[Scope, ...]
+    metrics: Metrics
+    hands: int = 4
+    queue: WorkQueue = field(default_factory=WorkQueue)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    compared: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Work until `stopping`."""
+        stopped = asyncio.create_task(self.stopping.wait())
+        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(self._compare_now_and_then()), asyncio.create_task(self.compared.wait())]
+        await asyncio.wait([tasks[-1], stopped], return_when=asyncio.FIRST_COMPLETED)
+        tasks += [asyncio.create_task(self._watch(scope)) for scope in self.scopes]
+        tasks += [asyncio.create_task(self._work()) for _ in range(self.hands)]
+        await stopped
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # Looking ----------------------------------------------------------------------------------------------------------
+
+    async def _compare_now_and_then(self) -> None:
+        while not self.stopping.is_set():
+            pause = COMPARE_EVERY
+            try:
+                await self.compare()
+                self.compared.set()
+            except CatalogError as error:
+                log.warning("the cluster cannot be read", action="wait", error=str(error))
+                pause = RESTART_AFTER
+            await asyncio.sleep(pause)
+
+    async def compare(self) -> None:
+        """List everything; look at what is there, and at whom a thing that is gone belonged to."""
+        concerned: set[RepositoryKey] = set()
+        for scope in self.scopes:
+            for resource in scope.resources:
+                for namespace in scope.namespaces or (None,):
+                    concerned |= await self._list(scope, resource, namespace)
+        for key in sorted(concerned | {RepositoryKey(*at) for at in self.seen.repositories.objects}):
+            self.queue.add(key)
+
+    async def _list(self, scope: Scope, resource: str, namespace: str | None) -> set[RepositoryKey]:
+        selectors = {"labels": scope.labels.get(resource), "fields": scope.fields.get(resource)}
+        try:
+            listing = await self.cluster.list(resource, namespace, **selectors)
+        except ApiRefused as refused:
+            if refused.code != 403 or resource in ("apprepositories", "cronjobs"):
+                raise
+            if not self.compared.is_set():
+                log.warning("a right is missing: less is known", action="degrade", resource=resource, error=str(refused))
+            return set()
+        self.seen.readable.add(resource)
+        return self.seen.shelf(resource).replace(listing.objects, int(listing.version), namespace)
+
+    # Watching ---------------------------------------------------------------------------------------------------------
+
+    async def _watch(self, scope: Scope) -> None:
+        """kopf's own loop, begun again should it give up. In a thread: at its end it cancels every task of the loop that it runs in."""
+        stop = threading.Event()
+        while not self.stopping.is_set():
+            watching = kopf.operator(
+                registry=self._registry(scope),
+                settings=settings_for(scope),
+                standalone=True,
+                clusterwide=not scope.namespaces,
+                namespaces=scope.namespaces,
+                stop_flag=stop,
+            )
+            try:
+                await asyncio.to_thread(asyncio.run, watching)
+            except asyncio.CancelledError:
+                stop.set()
+                raise
+            except Exception as error:
+                log.warning("a watch gave up", action="watch", error=f"{type(error).__name__}: {error}")
+            await asyncio.sleep(RESTART_AFTER)
+
+    def _registry(self, scope: Scope) -> kopf.OperatorRegistry:
+        registry, ours = kopf.OperatorRegistry(), asyncio.get_running_loop()
+
+        async def login(**_: Any) -> kopf.ConnectionInfo:
+            return kopf.ConnectionInfo(**await self.cluster.login())
+
+        async def seen(event: kopf.RawEvent, param: Any = None, **_: Any) -> None:
+            ours.call_soon_threadsafe(self._take, param, event["object"], event["type"] == "DELETED")
+
+        kopf.on.login(registry=registry)(login)
+        for resource in scope.resources:
+            if resource in self.seen.readable:
+                kopf.on.event(*GROUPS[resource], resource, registry=registry, id=resource, param=resource)(seen)
+        return registry
+
+    def _take(self, resource: str, thing: Object, gone: bool) -> None:
+        """Whatever happened: whom does it concern?"""
+        self.metrics.watched.labels(resource).inc()
+        for key in self.reconciler.concerned(resource, thing, gone):
+            self.queue.add(key)
+
+    # Working ----------------------------------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        while True:
+            key = await self.queue.take()
+            try:
+                await self._look_at(key)
+            finally:
+                self.queue.done(key)
+
+    async def _look_at(self, key: RepositoryKey) -> None:
+        """One look. An error concerns this repository alone; it is looked at again, later and later."""
+        try:
+            with self.metrics.reconcile.time():
+                again = await self.reconciler.reconcile(key)
+        except Exception as error:
+            pause = self.queue.retry(key)
+            self.metrics.reconciles.labels("error").inc()
+            if isinstance(error, CatalogError):
+                log.warning("not in line yet", action="retry", repository=str(key), error=str(error), seconds=pause)
+            else:
+                log.exception("a defect", action="retry", repository=str(key), seconds=pause)
+            return
+        self.queue.forget_failures(key)
+        self.metrics.reconciles.labels("success").inc()
+        if again:
+            self.queue.add_later(key, again)
+
+
+def scopes(jobs: JobSettings, runs_jobs: bool) -> tuple[Scope, ...]:
+    """What is watched where: the resources, and beside them or in the controller's own namespace what their Jobs need."""
+    needed = ("cronjobs", "jobs", "secrets", "configmaps") if runs_jobs else ("secrets",)
+    labels, fields = {"cronjobs": NAME_LABEL, "jobs": NAME_LABEL}, {"secrets": "type!=helm.sh/release.v1"}
+    resources = Scope(("apprepositories",), jobs.watch_namespaces)
+    if runs_jobs and jobs.job_namespace == "release":
+        return resources, Scope(needed, (jobs.namespace,), labels, fields)
+    theirs = tuple(dict.fromkeys((*jobs.watch_namespaces, jobs.namespace))) if jobs.watch_namespaces else ()
+    return resources, Scope(needed, theirs, labels, fields)
+
+
+def settings_for(scope: Scope) -> kopf.OperatorSettings:
+    """kopf that watches and does nothing else."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.queueing.idle_timeout = 1.0
+    settings.process.ultimate_exiting_timeout = None
+    for resource, selector in scope.labels.items():
+        settings.watching.label_selectors[*GROUPS[resource], resource] = selector
+    for resource, selector in scope.fields.items():
+        settings.watching.field_selectors[*GROUPS[resource], resource] = selector
+    return settings

@@ -1,0 +1,247 @@
+"""One look at one resource: what it asks for, what stands, what follows, and what to say of it. The same for create, update and restart.
+
+Nothing is remembered between two looks that could not be read again from the API server or from the backend.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any, Protocol
+
+import structlog
+
+from catalog.jobs import CleanUpRepository
+from catalog.model import RepositoryKey
+from catalog.runs import Applied
+from controller.backends.kubernetes import ResourceConflict
+from controller.cluster import ApiRefused, Cluster, Object
+from controller.desired import Desired
+from controller.kinds import KINDS
+from controller.kinds.fields import InvalidDocument
+from controller.plan import Action, Remove, plan
+from controller.seen import Seen, Use, place, version
+from controller.status import Standing, Trouble, change, event, status
+
+log = structlog.get_logger()
+FINALIZER = "apprepositories.kubeapps.com/apprepo-cleanup-finalizer"
+FORCE_DELETE, STATUS = "chartfleet.dev/force-delete", "chartfleet.dev/status"
+SINGULAR = {"secrets": "Secret", "configmaps": "ConfigMap"}
+LOOK_AGAIN = 15.0  # seconds, where an event that is waited for may have been missed
+
+
+class Backend(Protocol):
+    """A way of running jobs, as the watch of resources needs it."""
+
+    def mark(self, desired: Desired) -> str: ...
+    def needs(self, desired: Desired) -> tuple[dict[Use, tuple[str, ...]], frozenset[Use]]: ...
+    async def applied_to(self, key: RepositoryKey, before: Mapping[str, Any] | None = None) -> Applied | None: ...
+    async def apply(self, actions: tuple[Action, ...]) -> None: ...
+    async def standing(self, desired: Desired, before: Mapping[str, Any]) -> Standing: ...
+    async def clean_up(self, key: RepositoryKey, uid: str) -> str | None: ...
+    def next_in_line(self, job: Object) -> tuple[RepositoryKey, ...]: ...
+
+
+@dataclass(slots=True)
+class Reconciler:
+    """`users` says which repositories a Secret or ConfigMap concerns; `subresource` whether the CRD has a status of its own."""
+
+    cluster: Cluster
+    seen: Seen
+    backend: Backend
+    source: str
+    cleanup_timeout: float = 0.0  # seconds; 0: for ever
+    users: dict[Use, set[RepositoryKey]] = field(default_factory=dict)
+    subresource: bool = True
+
+    def concerned(self, resource: str, thing: Object, gone: bool) -> set[RepositoryKey]:
+        """Put an object on its shelf, or take it off; returns the repositories that should be looked at."""
+        shelf, at = self.seen.shelf(resource), place(thing)
+        if resource in ("secrets", "configmaps"):
+            news = version(thing) > version(shelf.objects[at]) if at in shelf.objects else True
+            shelf.drop(at) if gone else shelf.put(thing)
+            return set(self.users.get((resource, *at), ())) if news else set()
+        key = shelf.drop(at) if gone else shelf.put(thing)
+        line = self.backend.next_in_line(thing) if resource == "jobs" and key else ()
+        return {key, *line} if key else set(line)
+
+    async def reconcile(self, key: RepositoryKey) -> float | None:
+        """Bring everything of a repository in line; returns the seconds after which to look again whatever happens, None for never."""
+        resource = self.seen.repositories.objects.get((key.namespace, key.name))
+        if resource is None:
+            return await self._without_resource(key)
+        if resource["metadata"].get("deletionTimestamp"):
+            return await self._clean_up(key, resource)
+        before = self._status(resource)
+        desired, trouble = self._wanted(resource)
+        standing = Standing()
+        if desired:
+            resource = await self._hold(resource)
+            trouble = await self._act(desired, before) or trouble
+            standing = await self.backend.standing(desired, before)
+        await self._say(resource, before, status(resource, desired, trouble, standing, datetime.now(UTC)))
+        return LOOK_AGAIN if standing.under_way or (trouble and not trouble.lasting) else None
+
+    def _wanted(self, resource: Object) -> tuple[Desired | None, Trouble | None]:
+        """What a resource asks for, with the versions of the Secrets and ConfigMaps that it names; or why it cannot be used."""
+        parse = KINDS[(resource["apiVersion"], resource["kind"])]
+        try:
+            desired = parse(resource, unhashed, self.source)
+            required, used = self.backend.needs(desired)
+        except InvalidDocument as error:
+            return None, Trouble("InvalidRepository", str(error))
+        for use in used:
+            self.users.setdefault(use, set()).add(desired.key)
+        if missing := self._missing(required):
+            return replace(desired, problem_reason="WaitingForSecret", problem=missing), Trouble("WaitingForSecret", missing, lasting=False)
+        versions = [str(self._version(use)) for use in sorted(used)]
+        desired = replace(
+            desired,
+            fingerprint=combined(desired.fingerprint, versions),
+            listing_fingerprint=combined(desired.listing_fingerprint, versions),
+        )
+        said = Trouble(desired.problem_reason, desired.problem or "") if desired.problem_reason else None
+        return desired, said
+
+    def _missing(self, required: Mapping[Use, tuple[str, ...]]) -> str | None:
+        """What a repository cannot be opened without, and is not there."""
+        for (resource, namespace, name), keys in sorted(required.items()):
+            if resource not in self.seen.readable:
+                continue
+            found = self.seen.shelf(resource).objects.get((namespace, name))
+            if found is None:
+                return f"{SINGULAR[resource]} {namespace}/{name} does not exist"
+            if lacking := [key for key in keys if key not in found["keys"]]:
+                return f"{SINGULAR[resource]} {namespace}/{name} has no key {lacking[0]!r}"
+        return None
+
+    def _version(self, use: Use) -> str | None:
+        resource, namespace, name = use
+        found = self.seen.shelf(resource).objects.get((namespace, name))
+        return found["metadata"]["resourceVersion"] if found else None
+
+    async def _act(self, desired: Desired, before: Mapping[str, Any]) -> Trouble | None:
+        """Plan and apply. What the API server refuses for good is said, and tried again when the resource changes."""
+        try:
+            applied = await self.backend.applied_to(desired.key, before)
+            await self.backend.apply(plan(desired, applied, self.backend.mark(desired), ""))
+        except ResourceConflict as conflict:
+            return Trouble(conflict.reason, str(conflict))
+        except ApiRefused as refused:
+            if refused.code not in (400, 422):
+                raise
+            return Trouble("Rejected", f"the API server refuses what follows from the resource: {refused}")
+        return None
+
+    # The resource itself ----------------------------------------------------------------------------------------------
+
+    async def _hold(self, resource: Object) -> Object:
+        """With our finalizer; nothing else of the resource is touched."""
+        finalizers = resource["metadata"].get("finalizers") or []
+        return resource if FINALIZER in finalizers else await self._finalizers(resource, [*finalizers, FINALIZER])
+
+    async def _finalizers(self, resource: Object, finalizers: list[str]) -> Object:
+        """Replace the list, unless the resource has changed meanwhile (then ApiRefused with 409, and the next look)."""
+        metadata = resource["metadata"]
+        change = {"metadata": {"resourceVersion": metadata["resourceVersion"], "finalizers": finalizers}}
+        written = await self.cluster.merge("apprepositories", metadata, change)
+        self.seen.repositories.put(written)
+        return written
+
+    def _status(self, resource: Object) -> Mapping[str, Any]:
+        """The status as it was written, wherever it may be written."""
+        if self.subresource:
+            return resource.get("status") or {}
+        try:
+            return json.loads((resource["metadata"].get("annotations") or {}).get(STATUS) or "{}")
+        except ValueError:
+            return {}
+
+    async def _say(self, resource: Object, before: Mapping[str, Any], after: dict[str, Any]) -> None:
+        """Write what is new of the status, and an Event when the outcome changed."""
+        if difference := change(before, after):
+            await self._write_status(resource["metadata"], difference, after)
+        if said := event(before, after):
+            await self._event(resource, after, *said)
+
+    async def _write_status(self, metadata: Object, difference: dict[str, Any], after: dict[str, Any]) -> None:
+        if self.subresource:
+            try:
+                self.seen.repositories.put(await self.cluster.merge_status(metadata, {"status": difference}))
+                return
+            except ApiRefused as refused:
+                if refused.code != 404 or not await self.cluster.get("apprepositories", metadata["namespace"], metadata["name"]):
+                    raise
+            self.subresource = False
+            log.warning("the CRD has no status subresource: status goes to the annotation", action="degrade", annotation=STATUS)
+        written = json.dumps(after, separators=(",", ":"))
+        self.seen.repositories.put(await self.cluster.merge("apprepositories", metadata, {"metadata": {"annotations": {STATUS: written}}}))
+
+    async def _event(self, resource: Object, after: Mapping[str, Any], kind: str, reason: str, message: str) -> None:
+        """An Event whose name follows from what it says, so that two controllers say it once."""
+        metadata, now = resource["metadata"], datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        what = blake2b(repr((metadata["uid"], reason, message, after.get("lastJob"))).encode(), digest_size=8).hexdigest()
+        identity = {name: metadata[name] for name in ("namespace", "name", "uid")}
+        manifest = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"namespace": metadata["namespace"], "name": f"{metadata['name'][:200]}.{what}"},
+            "involvedObject": {"apiVersion": resource["apiVersion"], "kind": resource["kind"], **identity},
+            "type": kind,
+            "reason": reason,
+            "message": message,
+            "count": 1,
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "source": {"component": "chartfleet-controller"},
+        }
+        await self.cluster.create("events", manifest)
+
+    # Its end ----------------------------------------------------------------------------------------------------------
+
+    async def _clean_up(self, key: RepositoryKey, resource: Object) -> float | None:
+        """Let the resource go when its rows are gone, or when somebody forces it."""
+        metadata = resource["metadata"]
+        finalizers = metadata.get("finalizers") or []
+        if FINALIZER not in finalizers:
+            return None
+        forced = self._forced(metadata, datetime.now(UTC))
+        waited = None if forced else await self.backend.clean_up(key, metadata["uid"])
+        if waited is None:
+            if forced:
+                await self._event(resource, {}, "Warning", "CleanUpSkipped", forced)
+            await self._finalizers(resource, [each for each in finalizers if each != FINALIZER])
+            return None
+        before = self._status(resource)
+        await self._say(resource, before, status(resource, None, Trouble("Deleting", waited, lasting=False), Standing(), datetime.now(UTC)))
+        return LOOK_AGAIN
+
+    def _forced(self, metadata: Object, now: datetime) -> str | None:
+        """Why the clean-up is not waited for."""
+        if (metadata.get("annotations") or {}).get(FORCE_DELETE) == "true":
+            return f"{FORCE_DELETE} is set: rows may remain"
+        since = now - datetime.fromisoformat(metadata["deletionTimestamp"])
+        if 0 < self.cleanup_timeout < since.total_seconds():
+            return f"no clean-up succeeded within {self.cleanup_timeout:g} s: rows may remain"
+        return None
+
+    async def _without_resource(self, key: RepositoryKey) -> float | None:
+        """A schedule of ours whose resource vanished past its finalizer: it goes, and the rows with it."""
+        applied = await self.backend.applied_to(key)
+        if applied is None or applied.source != self.source:
+            return None
+        if await self.cluster.get("apprepositories", key.namespace, key.name):
+            return LOOK_AGAIN
+        await self.backend.apply((Remove(CleanUpRepository(key, applied.incarnation)),))
+        return LOOK_AGAIN
+
+
+def unhashed(_namespace: str, _name: str, _key: str) -> str:
+    """Secrets count by their resourceVersions here, see `combined`."""
+    return ""
+
+
+def combined(fingerprint: str, versions: list[str]) -> str:
+    """The fingerprint with the versions of what is named besides; the same where nothing is."""
+    return blake2b(" ".join((fingerprint, *versions)).encode(), digest_size=16).hexdigest() if versions else fingerprint
