@@ -64,7 +64,7 @@ def sync_pod(desired: Desired, settings: JobSettings) -> Manifest:
 
 def clean_up_pod(job: CleanUpRepository, settings: JobSettings, template: Mapping[str, Any]) -> Manifest:
     """The Pod template of a clean-up: it needs the database and none of the repository's Secrets."""
-    env = [*_database_env(settings), *_options_env(option_words(job))]
+    env = [*_database_env(settings), *_catalog_env(settings), *_options_env(option_words(job))]
     container = _container("delete", kubeapps_argv(job, _database_flags(settings)), settings)
     return _pod(template, container, env, [TMP], job.key, settings)
 

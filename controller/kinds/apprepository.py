@@ -9,10 +9,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from catalog import schedule
+from catalog.jobs import filter_json
 from catalog.model import FilterRule, Repository, RepositoryKey, SecretRef
 from catalog.options import OPTIONS, problem
 from controller.desired import Desired
 from controller.kinds.fields import Fields, InvalidDocument
+from controller.kinds.pod_template import pod_template
 
 TYPES = ("helm", "oci")
 SPEC = (
@@ -26,6 +28,7 @@ ANNOTATION = "chartfleet.dev/"
 REQUESTED_AT = "requested-at"  # any text: another one asks for a sync
 ABOUT = (REQUESTED_AT, "force-delete", "status")  # annotations that are no options of the sync
 DEFAULT = schedule.Every(timedelta(minutes=10))
+LARGEST_ARGUMENT = 100_000  # bytes
 NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
@@ -38,8 +41,6 @@ def parse(value: Mapping[str, Any], secret_hash: Callable[[str, str, str], str],
     asked = metadata.inside("annotations").text(ANNOTATION + REQUESTED_AT, "")
     repository = _repository(key, spec, options)
     when, reason, said = _schedule(spec.text("interval", ""))
-    if refused := _refusal(repository):
-        reason, said = "InvalidRepository", refused
     secrets = [secret_hash(key.namespace, name, field) for name, field in _secrets(repository)]
     plain = spec.plain()
     listing = {name: plain.get(name) for name in LISTING}
@@ -55,7 +56,7 @@ def parse(value: Mapping[str, Any], secret_hash: Callable[[str, str, str], str],
         problem=said,
         interval=spec.text("interval", ""),
         uid=metadata.text("uid", ""),
-        pod_template=spec.inside("syncJobPodTemplate").plain(),
+        pod_template=pod_template(spec.inside("syncJobPodTemplate")),
     )
 
 
@@ -98,13 +99,12 @@ def _repository(key: RepositoryKey, spec: Fields, options: Mapping[str, str]) ->
     type_ = spec.text("type")
     if type_ not in TYPES:
         raise InvalidDocument(("spec", "type"), f"must be one of {', '.join(TYPES)}, not {type_[:40]!r}")
-    spec.inside("syncJobPodTemplate")
     spec.texts("dockerRegistrySecrets")
-    repositories = ",".join(spec.texts("ociRepositories"))
+    repositories = _argument(("spec", "ociRepositories"), ",".join(spec.texts("ociRepositories")))
     return Repository(
         key=key,
         type=type_,
-        url=_url(spec.text("url").strip()),
+        url=_argument(("spec", "url"), _url(spec.text("url").strip())),
         auth=_secret(spec.inside("auth").inside("header")),
         ca=_secret(spec.inside("auth").inside("customCA")),
         filter=_filter(spec.inside("filterRule")),
@@ -138,7 +138,16 @@ def _secret(parent: Fields) -> SecretRef | None:
 def _filter(rule: Fields) -> FilterRule | None:
     jq = rule.text("jq", "")
     variables = rule.inside("variables").plain()
-    return FilterRule(jq, {str(name): str(value) for name, value in variables.items()}) if jq else None
+    filter_ = FilterRule(jq, {str(name): str(value) for name, value in variables.items()}) if jq else None
+    _argument(("spec", "filterRule"), filter_json(filter_) if filter_ else "")
+    return filter_
+
+
+def _argument(path: tuple[str, ...], text: str) -> str:
+    """The text, if a process can be given it as one argument: Linux takes 128 KiB."""
+    if (size := len(text.encode(errors="replace"))) > LARGEST_ARGUMENT:
+        raise InvalidDocument(path, f"is {size:,} bytes long, more than the {LARGEST_ARGUMENT:,} that a job can be given")
+    return text
 
 
 def _schedule(interval: str) -> tuple[schedule.Schedule, str | None, str | None]:
@@ -146,14 +155,7 @@ def _schedule(interval: str) -> tuple[schedule.Schedule, str | None, str | None]
     try:
         return schedule.parse(interval), None, None
     except ValueError as error:
-        return DEFAULT, "InvalidSchedule", f"spec.interval: {error}; every 10 minutes is used"
-
-
-def _refusal(repository: Repository) -> str | None:
-    """Why a repository of the right shape is still not synced."""
-    if repository.type == "oci":
-        return "spec.type oci is not supported yet: only helm repositories are synced"
-    return None
+        return DEFAULT, "InvalidSchedule", f"spec.interval: {error}; the default schedule is used"
 
 
 def _name(metadata: Fields, field: str, default: str | None = None) -> str:

@@ -54,6 +54,13 @@ class Fields:
             raise self._wrong(name, "must be a mapping of fields")
         return Fields(value or {}, (*self._path, name))
 
+    def each(self, name: str) -> "list[Fields]":
+        """The mappings of a list; an absent one is empty."""
+        value = self._value.get(name) or []
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            raise self._wrong(name, "must be a list of mappings")
+        return [Fields(item, (*self._path, name, str(number))) for number, item in enumerate(value)]
+
     def plain(self) -> dict[str, Any]:
         return dict(self._value)
 

@@ -217,12 +217,14 @@ async def test_the_same_name_from_a_second_source_is_refused(house: House, tmp_p
     assert house.database.rows("select url from chartfleet.repositories") == [("http://charts.example.com/a",)]
 
 
-async def test_what_is_not_supported_yet_is_said_and_not_synced(house: House, database: Database) -> None:
+async def test_a_type_that_is_not_synced_yet_is_the_workers_to_refuse_and_a_wrong_interval_is_said(
+    house: House, database: Database
+) -> None:
     house.write("oci", text=(MANIFEST % ("oci", "oci", 0)).replace("type: helm", "type: oci"))
     house.write("odd", text=(MANIFEST % ("odd", "odd", 0)).replace("1h", "1d"))
     await house.look()
     rows = database.rows("""
         select r.name, s.problem_reason, s.next_due_at is null from chartfleet.schedules s
         join chartfleet.repositories r on r.id = s.repository_id order by 1""")
-    assert rows == [("oci", "InvalidRepository", True), ("odd", "InvalidSchedule", False)]
-    assert house.requested() == ["odd"]
+    assert rows == [("oci", None, False), ("odd", "InvalidSchedule", False)]
+    assert house.requested() == ["oci", "odd"]

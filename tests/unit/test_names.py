@@ -21,8 +21,8 @@ from controller.names import (
 
 LONG = "a-really-long-long-long-but-valid-namespace-under-63-characters"
 LONG_NAME = "a-really-long-long-long-long-but-valid-name-under-63-characters"
-NAMES = st.from_regex(r"[a-z0-9](\.?[-a-z0-9]{0,40}[a-z0-9]){0,6}", fullmatch=True)
 NAMESPACES = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)
+NAMES = st.lists(st.from_regex(r"[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?", fullmatch=True), min_size=1, max_size=6).map(".".join)
 
 
 @pytest.mark.parametrize(
