@@ -52,3 +52,25 @@ class Repository:
     verify_tls: bool = True
     pass_credentials: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What stands for a repository of a source; `mark` is for all that its schedule was made of, whatever the incarnation."""
+
+    key: RepositoryKey
+    incarnation: str
+    fingerprint: str
+    source: str | None
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A document of a source that cannot be used."""
+
+    file: str
+    line: int
+    namespace: str | None
+    name: str | None
+    message: str

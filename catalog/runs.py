@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog import tables as t
 from catalog.database import SYNC_LOCK
-from catalog.model import RepositoryKey
+from catalog.model import Applied, Problem, RepositoryKey
 from catalog.schedule import Cron, Every, Schedule, next_due
 
 CHANNEL = "chartfleet_work"  # NOTIFY: there may be something to claim
@@ -37,17 +37,6 @@ class Planned:
     problem_reason: str | None = None
     problem: str | None = None
     runnable: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What stands for a repository of a source; `mark` is for all that its schedule was made of, whatever the incarnation."""
-
-    key: RepositoryKey
-    incarnation: str
-    fingerprint: str
-    source: str | None
-    mark: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +62,6 @@ class Claimed:
     cron: str | None
     next_due_at: datetime | None
     requested_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A document of a source that cannot be used."""
-
-    file: str
-    line: int
-    namespace: str | None
-    name: str | None
-    message: str
 
 
 async def applied(connection: AsyncConnection, source: str) -> dict[RepositoryKey, Applied]:

@@ -12,16 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
-import psycopg
 import structlog
-from sqlalchemy.exc import DBAPIError
 
-from catalog.engine import pooled_engine
-from catalog.errors import CatalogError, StoreUnavailable
 from catalog.telemetry import set_up_logging
-from controller.backends import CeleryBackend, KubernetesBackend
+from controller.backends import Backend
+from controller.backends.kubernetes import KubernetesBackend
 from controller.cluster import Cluster, configured
-from controller.directory import Directory
 from controller.flags import JobSettings, job_settings, kubernetes_options
 from controller.health import serve_health
 from controller.metrics import Metrics, Standings
@@ -52,19 +48,29 @@ async def control(wanted: Wanted) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     seen = Seen()
-    cluster = Cluster(configured(wanted.jobs.apiserver)) if wanted.kubernetes or not wanted.database_url else None
-    async with backend_of(wanted, cluster, seen) as backend, asyncio.TaskGroup() as group:
+    async with cluster_of(wanted) as cluster, backend_of(wanted, cluster, seen) as backend, asyncio.TaskGroup() as group:
         if wanted.kubernetes and cluster:
-            group.create_task(follow_cluster(wanted.jobs, cluster, seen, backend, stop))
+            group.create_task(follow_cluster(wanted, cluster, seen, backend, stop))
         if wanted.directory:
-            group.create_task(follow_directory(Directory(wanted.directory, wanted.source, backend), stop))
+            from controller.directory import Directory  # noqa: PLC0415 - brings SQLAlchemy, 30 MB that a cluster's controller does without
+
+            group.create_task(Directory(wanted.directory, wanted.source, backend).follow(stop))
+
+
+@asynccontextmanager
+async def cluster_of(wanted: Wanted) -> AsyncGenerator[Cluster | None]:
+    cluster = Cluster(configured(wanted.jobs.apiserver)) if wanted.kubernetes or not wanted.database_url else None
+    yield cluster
     if cluster:
         await cluster.close()
 
 
 @asynccontextmanager
-async def backend_of(wanted: Wanted, cluster: Cluster | None, seen: Seen) -> AsyncGenerator[CeleryBackend | KubernetesBackend]:
+async def backend_of(wanted: Wanted, cluster: Cluster | None, seen: Seen) -> AsyncGenerator[Backend]:
     if wanted.database_url:
+        from catalog.engine import pooled_engine  # noqa: PLC0415 - the same
+        from controller.backends.celery import CeleryBackend  # noqa: PLC0415
+
         engine = pooled_engine(wanted.database_url, "chartfleet_writer", "controller", size=2)
         yield CeleryBackend(engine)
         await engine.dispose()
@@ -72,28 +78,13 @@ async def backend_of(wanted: Wanted, cluster: Cluster | None, seen: Seen) -> Asy
         yield KubernetesBackend(cluster, seen, wanted.jobs)
 
 
-async def follow_directory(source: Directory, stop: asyncio.Event) -> None:
-    """Follow a directory; while PostgreSQL or the API server is away, wait."""
-    while not stop.is_set():
-        try:
-            await source.follow(stop)
-        except (CatalogError, DBAPIError, psycopg.OperationalError) as error:
-            if not isinstance(error, StoreUnavailable | DBAPIError | psycopg.OperationalError) and not getattr(error, "transient", False):
-                raise
-            log.warning("what the jobs are kept in is away", action="wait", error=str(error).splitlines()[0])
-            await asyncio.sleep(1)
-
-
-async def follow_cluster(
-    jobs: JobSettings, cluster: Cluster, seen: Seen, backend: CeleryBackend | KubernetesBackend, stop: asyncio.Event
-) -> None:
+async def follow_cluster(wanted: Wanted, cluster: Cluster, seen: Seen, backend: Backend, stop: asyncio.Event) -> None:
     """Watch the cluster's resources."""
-    metrics = Metrics()
+    jobs, metrics = wanted.jobs, Metrics()
     timeout = jobs.cleanup_timeout.total_seconds() if jobs.cleanup_timeout else 0.0
     reconciler = Reconciler(cluster, seen, backend, SOURCE, timeout)
-    operator = Operator(
-        cluster, seen, reconciler, scopes(jobs, isinstance(backend, KubernetesBackend)), metrics, jobs.workers, stopping=stop
-    )
+    watched = scopes(jobs, runs_jobs=wanted.database_url is None)
+    operator = Operator(cluster, seen, reconciler, watched, metrics, jobs.workers, stopping=stop)
     metrics.registry.register(Standings(seen, operator.queue))
     async with asyncio.TaskGroup() as group:
         if jobs.health_port:
@@ -117,7 +108,7 @@ def main(directory: Path | None, kubernetes: bool, backend: Literal["celery", "k
         log.warning(warning, action="ignore")
     if jobs.kubeconfig:
         os.environ["KUBECONFIG"] = jobs.kubeconfig
-    asyncio.run(control(wanted(Settings(), directory, kubernetes or drop_in, backend, jobs)))
+    asyncio.run(control(wanted(Settings.from_env(), directory, kubernetes or drop_in, backend, jobs)))
 
 
 def wanted(
@@ -129,9 +120,9 @@ def wanted(
         raise click.UsageError("give --kubernetes, or --directory (or CHARTFLEET_DIRECTORY)")
     url = None
     if (backend or ("kubernetes" if kubernetes else "celery")) == "celery":
-        if settings.database_url is None:
+        if not settings.database_url:
             raise click.UsageError("set CHARTFLEET_DATABASE_URL")
-        url = settings.database_url.get_secret_value()
+        url = settings.database_url
     directory = directory and directory.absolute()
     return Wanted(directory, settings.source or f"directory:{directory}", kubernetes, url, jobs)
 

@@ -46,6 +46,10 @@ class ApiUnavailable(CatalogError):
     transient = True
 
 
+class ResourceConflict(CatalogError):
+    """An object of the name that we need belongs to somebody else: hands off."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
     """All objects of a kind at one moment of the server, its resourceVersion."""

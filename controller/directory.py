@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
+import psycopg
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from catalog.documents import is_manifest
-from catalog.model import RepositoryKey
-from catalog.runs import Applied, Problem
-from controller.backends.celery import CeleryBackend
+from catalog.errors import CatalogError
+from catalog.model import Applied, Problem, RepositoryKey
+from controller.backends import Backend
 from controller.documents import Scan, interpret
 from controller.plan import Action, plan, plan_removals
 
@@ -33,12 +35,22 @@ class Directory:
 
     path: Path
     source: str
-    backend: CeleryBackend
+    backend: Backend
     missing: dict[RepositoryKey, float] = field(default_factory=dict)
     files: dict[RepositoryKey, str] = field(default_factory=dict)
 
     async def follow(self, stop: asyncio.Event) -> None:
-        """Bring the backend in line with the directory, now and whenever it changes."""
+        """Bring the backend in line with the directory, now and whenever it changes; while that is away, wait."""
+        while not stop.is_set():
+            try:
+                await self._follow(stop)
+            except (CatalogError, DBAPIError, psycopg.OperationalError) as error:
+                if isinstance(error, CatalogError) and not error.transient:
+                    raise
+                log.warning("PostgreSQL or the API server is away", action="wait", error=str(error).splitlines()[0])
+                await _pause(stop, 1)
+
+    async def _follow(self, stop: asyncio.Event) -> None:
         clock = asyncio.get_running_loop().time
         seen: Stamps | None = None
         compared = 0.0

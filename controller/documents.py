@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 
 from catalog.documents import Document, Unreadable, documents, secret_value
 from catalog.errors import WaitingForSecret
-from catalog.model import RepositoryKey, SecretRef
-from catalog.runs import Problem
+from catalog.model import Problem, RepositoryKey, SecretRef
 from controller.desired import Desired
 from controller.kinds import KINDS
 from controller.kinds.fields import InvalidDocument

@@ -179,7 +179,7 @@ class Operator:
             self.queue.add_later(key, again)
 
 
-def scopes(jobs: JobSettings, runs_jobs: bool) -> tuple[Scope, ...]:
+def scopes(jobs: JobSettings, *, runs_jobs: bool) -> tuple[Scope, ...]:
     """What is watched where: the resources, and beside them or in the controller's own namespace what their Jobs need."""
     needed = ("cronjobs", "jobs", "secrets", "configmaps") if runs_jobs else ("secrets",)
     labels, fields = {"cronjobs": NAME_LABEL, "jobs": NAME_LABEL}, {"secrets": "type!=helm.sh/release.v1"}

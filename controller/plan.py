@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from catalog.jobs import CleanUpRepository, SyncRepository
-from catalog.model import RepositoryKey
-from catalog.runs import Applied
+from catalog.model import Applied, RepositoryKey
 from controller.desired import Desired
 
 

@@ -8,19 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
 from catalog.jobs import CleanUpRepository
 from catalog.model import RepositoryKey
-from catalog.runs import Applied
-from controller.backends.kubernetes import ResourceConflict
-from controller.cluster import ApiRefused, Cluster, Object
+from controller.backends import Backend
+from controller.cluster import ApiRefused, Cluster, Object, ResourceConflict
 from controller.desired import Desired
 from controller.kinds import KINDS
 from controller.kinds.fields import InvalidDocument
-from controller.plan import Action, Remove, plan
+from controller.plan import Remove, plan
 from controller.seen import Seen, Use, place, version
 from controller.status import Standing, Trouble, change, event, status
 
@@ -28,19 +27,7 @@ log = structlog.get_logger()
 FINALIZER = "apprepositories.kubeapps.com/apprepo-cleanup-finalizer"
 FORCE_DELETE, STATUS = "chartfleet.dev/force-delete", "chartfleet.dev/status"
 SINGULAR = {"secrets": "Secret", "configmaps": "ConfigMap"}
-LOOK_AGAIN = 15.0  # seconds, where an event that is waited for may have been missed
-
-
-class Backend(Protocol):
-    """A way of running jobs, as the watch of resources needs it."""
-
-    def mark(self, desired: Desired) -> str: ...
-    def needs(self, desired: Desired) -> tuple[dict[Use, tuple[str, ...]], frozenset[Use]]: ...
-    async def applied_to(self, key: RepositoryKey, before: Mapping[str, Any] | None = None) -> Applied | None: ...
-    async def apply(self, actions: tuple[Action, ...]) -> None: ...
-    async def standing(self, desired: Desired, before: Mapping[str, Any]) -> Standing: ...
-    async def clean_up(self, key: RepositoryKey, uid: str) -> str | None: ...
-    def next_in_line(self, job: Object) -> tuple[RepositoryKey, ...]: ...
+LOOK_AGAIN = 30.0  # seconds, where an event that is waited for may have been missed
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from controller.pods import REPOSITORY_NAMESPACE as NAMESPACE_LABEL
 
 Object = Mapping[str, Any]
 Place = tuple[str, str]  # namespace, name
+IDENTITY = ("namespace", "name", "uid", "resourceVersion", "generation", "creationTimestamp", "annotations")
 Use = tuple[str, str, str]  # resource (secrets, configmaps), namespace, name
 
 
@@ -105,10 +106,11 @@ def only_version(thing: Object) -> Object:
 
 
 def of_job(thing: Object) -> Object:
-    """Of a Job: who it is, whose, and how it stands."""
-    metadata = {name: value for name, value in thing["metadata"].items() if name not in ("managedFields", "labels")}
+    """Of a CronJob or Job: who it is, whose, whether it is suspended, and how it stands."""
+    metadata = {name: thing["metadata"][name] for name in IDENTITY if name in thing["metadata"]}
     labels = {name: value for name, value in (thing["metadata"].get("labels") or {}).items() if name in (NAME_LABEL, NAMESPACE_LABEL)}
-    return {"metadata": {**metadata, "labels": labels}, "status": thing.get("status") or {}}
+    suspend = bool((thing.get("spec") or {}).get("suspend"))
+    return {"metadata": {**metadata, "labels": labels}, "spec": {"suspend": suspend}, "status": thing.get("status") or {}}
 
 
 @dataclass(slots=True)
@@ -116,7 +118,7 @@ class Seen:
     """All shelves. A kind that may not be read has none (`readable` lacks it)."""
 
     repositories: Shelf = field(default_factory=lambda: Shelf(itself, without_managers))
-    cron_jobs: Shelf = field(default_factory=lambda: Shelf(owner, without_managers))
+    cron_jobs: Shelf = field(default_factory=lambda: Shelf(owner, of_job))
     jobs: Shelf = field(default_factory=lambda: Shelf(owner, of_job))
     secrets: Shelf = field(default_factory=lambda: Shelf(lambda _: None, only_version))
     config_maps: Shelf = field(default_factory=lambda: Shelf(lambda _: None, only_version))

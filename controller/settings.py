@@ -1,16 +1,26 @@
-"""What the controller is told by its environment, read once."""
+"""What the controller is told by its environment, read once. No pydantic here: 12 MB for three names."""
 
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Each field is the environment variable CHARTFLEET_ + its name; docs/reference.md lists them for users.
 
-class Settings(BaseSettings):
-    """Each field is the environment variable CHARTFLEET_ + its name; docs/reference.md lists them."""
+    database_url    PostgreSQL, for the Celery backend
+    directory       manifests to follow; --directory wins
+    source          the name that this source's repositories belong to; directory:PATH if empty
+    """
 
-    model_config = SettingsConfigDict(env_prefix="CHARTFLEET_", frozen=True)
+    database_url: str = field(default="", repr=False)
+    directory: Path | None = None
+    source: str = ""
 
-    database_url: SecretStr | None = Field(default=None, description="PostgreSQL, for the Celery backend")
-    directory: Path | None = Field(default=None, description="manifests to follow; --directory wins")
-    source: str = Field(default="", description="the name that this source's repositories belong to; directory:PATH if empty")
+    @classmethod
+    def from_env(cls) -> "Settings":
+        directory = os.environ.get("CHARTFLEET_DIRECTORY")
+        return cls(
+            os.environ.get("CHARTFLEET_DATABASE_URL", ""), Path(directory) if directory else None, os.environ.get("CHARTFLEET_SOURCE", "")
+        )

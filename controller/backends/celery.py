@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog import runs
 from catalog.jobs import to_argv
-from catalog.model import RepositoryKey
+from catalog.model import Applied, Problem, RepositoryKey
 from controller.desired import Desired
 from controller.plan import Action, EnsureSchedule, Remove, RunNow
 
@@ -17,7 +17,7 @@ class CeleryBackend:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def applied(self, source: str) -> dict[RepositoryKey, runs.Applied]:
+    async def applied(self, source: str) -> dict[RepositoryKey, Applied]:
         """What stands for a source."""
         async with self._engine.begin() as connection:
             return await runs.applied(connection, source)
@@ -44,7 +44,7 @@ class CeleryBackend:
                     case Remove(job):
                         await runs.queue_removal(connection, job.key, to_argv(job))
 
-    async def say(self, source: str, problems: list[runs.Problem]) -> None:
+    async def say(self, source: str, problems: list[Problem]) -> None:
         """Replace what users are told of a source's documents."""
         async with self._engine.begin() as connection:
             await runs.put_problems(connection, source, problems)

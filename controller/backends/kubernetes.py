@@ -12,13 +12,11 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from catalog.errors import CatalogError
-from catalog.model import RepositoryKey
+from catalog.model import Applied, RepositoryKey
 from catalog.report import Summary
-from catalog.runs import Applied
 from catalog.schedule import Cron, next_due
 from controller import manifests, names, pods
-from controller.cluster import ApiRefused, Cluster, Object
+from controller.cluster import ApiRefused, Cluster, Object, ResourceConflict
 from controller.desired import Desired
 from controller.ended import finished, said_by, succeeded, told_by_conditions
 from controller.flags import JobSettings
@@ -33,10 +31,6 @@ HANDLED = "chartfleet.dev/handled"  # of a CronJob whose repository has no resou
 KINDS = {"Secret": "secrets", "ConfigMap": "configmaps"}
 STUCK_AFTER = timedelta(minutes=10)  # a Job that is older takes no place from those that wait
 FIRST_PAUSE, LONGEST_PAUSE = 10, 600  # seconds before a failed clean-up is tried again
-
-
-class ResourceConflict(CatalogError):
-    """An object of the name that we need belongs to somebody else: hands off."""
 
 
 class Handled(NamedTuple):
@@ -55,6 +49,7 @@ class KubernetesBackend:
     settings: JobSettings
     handled: dict[RepositoryKey, Handled] = field(default_factory=dict)
     waiting: dict[RepositoryKey, None] = field(default_factory=dict)
+    starting: dict[RepositoryKey, str] = field(default_factory=dict)
     claimed: dict[tuple[str, str], RepositoryKey] = field(default_factory=dict)
 
     # What stands ------------------------------------------------------------------------------------------------------
@@ -71,13 +66,13 @@ class KubernetesBackend:
         """What stands for a source."""
         await self.look()
         keys = {key for thing in self.seen.cron_jobs.objects.values() if annotation(thing, SOURCE) == source and (key := owner(thing))}
-        return {key: found for key in keys if (found := self.applied_to(key))}
+        return {key: found for key in keys if (found := await self.applied_to(key))}
 
     async def owner(self, key: RepositoryKey) -> str | None:
         """The source that a name belongs to."""
         return next((annotation(thing, SOURCE) for thing in self.seen.cron_jobs.of(key)), None)
 
-    def applied_to(self, key: RepositoryKey, before: Mapping[str, Any] | None = None) -> Applied | None:
+    async def applied_to(self, key: RepositoryKey, before: Mapping[str, Any] | None = None) -> Applied | None:
         """What stands for a repository; `before` is its resource's status."""
         cron_job = self._cron_job(key)
         handled = self._handled(key, before or {})
@@ -221,7 +216,11 @@ class KubernetesBackend:
             return
         self.waiting.pop(key, None)
         name = names.one_off_name(self._place(desired)[1], desired.fingerprint, before.job)
-        made = await self.cluster.create("jobs", manifests.sync_job(desired, self.settings, name, cause))
+        self.starting[key] = cause
+        try:
+            made = await self.cluster.create("jobs", manifests.sync_job(desired, self.settings, name, cause))
+        finally:
+            del self.starting[key]
         if made:
             self.seen.jobs.put(made)
             log.info("a sync starts", action="run", repository=str(key), job=name, cause=cause)

@@ -10,7 +10,6 @@ from catalog.engine import pooled_engine
 from catalog.jobs import CleanUpRepository
 from catalog.model import Repository, RepositoryKey
 from catalog.schedule import Every
-from controller.backends import BACKENDS
 from controller.desired import Desired
 from controller.plan import EnsureSchedule, Remove, RunNow, plan
 from tests.conftest import Database

@@ -6,8 +6,7 @@ import pytest
 
 from catalog.documents import Unreadable, documents
 from catalog.jobs import CleanUpRepository
-from catalog.model import FilterRule, RepositoryKey, SecretRef
-from catalog.runs import Applied
+from catalog.model import Applied, FilterRule, RepositoryKey, SecretRef
 from controller.desired import Desired
 from controller.documents import interpret
 from controller.kinds.apprepository import parse
