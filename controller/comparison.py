@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+SWITCHES = {"hostIPC", "hostNetwork", "hostPID", "readOnly", "stdin", "stdinOnce", "tty"}  # written only where they are true
 QUANTITIES = {"requests", "limits", "sizeLimit", "divisor"}
 # What tells the items of a list apart, the first that all of ours have. A container may mount one volume twice.
 IDENTITIES = ("mountPath", "uid", "name", "containerPort")
@@ -24,7 +25,8 @@ def covers(manifest: Any, live: Any, *, quantities: bool = False) -> bool:
     match manifest:
         case Mapping():
             return isinstance(live, Mapping) and all(
-                covers(value, live.get(name), quantities=quantities or name in QUANTITIES) for name, value in manifest.items()
+                covers(value, live.get(name, False if name in SWITCHES else None), quantities=quantities or name in QUANTITIES)
+                for name, value in manifest.items()
             )
         case list():
             return isinstance(live, list) and _covers_items(manifest, live)

@@ -31,15 +31,14 @@ CLEAN_UP_KEPT = 300  # seconds at least, so that its end is seen
 
 
 def cron_job(desired: Desired, settings: JobSettings, name: str, *, held: bool) -> Manifest:
-    """The CronJob of a repository; `held` suspends it, whatever the reason."""
+    """The CronJob of a repository; `held` suspends it, whatever the reason. Its Jobs get their Pods' labels from the API server."""
     key = desired.key
     schedule, _ = cron_job_schedule(desired.interval, settings.crontab, str(key) if settings.spread else None)
-    notes = {REPOSITORY: str(key), FINGERPRINT: desired.fingerprint}
-    template = {"labels": repository_labels(key, settings), "annotations": {**settings.custom_annotations, **notes}}
+    notes = {REPOSITORY: str(key), SOURCE: desired.source}
     manifest: Manifest = {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
-        "metadata": _metadata(name, desired, settings, {REPOSITORY: str(key), SOURCE: desired.source}),
+        "metadata": {**_metadata(name, desired, settings, notes), "labels": repository_labels(key, settings)},
         "spec": {
             "schedule": schedule,
             "concurrencyPolicy": settings.concurrency_policy,
@@ -47,7 +46,10 @@ def cron_job(desired: Desired, settings: JobSettings, name: str, *, held: bool) 
             "startingDeadlineSeconds": STARTING_DEADLINE,
             "successfulJobsHistoryLimit": settings.successful_jobs_history_limit,
             "failedJobsHistoryLimit": settings.failed_jobs_history_limit,
-            "jobTemplate": {"metadata": template, "spec": _job_spec(sync_pod(desired, settings), settings, settings.ttl_seconds)},
+            "jobTemplate": {
+                "metadata": {"annotations": {REPOSITORY: str(key), FINGERPRINT: desired.fingerprint}},
+                "spec": _job_spec(sync_pod(desired, settings), settings, settings.ttl_seconds),
+            },
         },
     }
     manifest["metadata"]["annotations"][APPLIED] = manifest_hash(manifest)
@@ -57,8 +59,7 @@ def cron_job(desired: Desired, settings: JobSettings, name: str, *, held: bool) 
 def sync_job(desired: Desired, settings: JobSettings, name: str, cause: str) -> Manifest:
     """A sync once, now; `cause` is first, change or request."""
     notes = {REPOSITORY: str(desired.key), FINGERPRINT: desired.fingerprint, CAUSE: cause}
-    spec = _job_spec(sync_pod(desired, settings), settings, settings.ttl_seconds)
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": _metadata(name, desired, settings, notes), "spec": spec}
+    return _job(_metadata(name, desired, settings, notes), sync_pod(desired, settings), settings, settings.ttl_seconds)
 
 
 def clean_up_job(
@@ -66,19 +67,14 @@ def clean_up_job(
 ) -> Manifest:
     """The removal of a repository's rows, in the controller's own namespace, where no owner's deletion takes it along.
 
-    The template counts only where the repository's Jobs run in that namespace too: what it refers to is elsewhere otherwise.
+    `template` is a Desired's; it counts only where the repository's Jobs run in that namespace too: else what it refers to is elsewhere.
     """
     counts = job_namespace(key, settings) == settings.namespace
     pod = clean_up_pod(CleanUpRepository(key, uid), settings, (template or {}) if counts else {})
     notes = {REPOSITORY: str(key), INCARNATION: uid, ATTEMPT: str(attempt)}
-    metadata = {
-        "name": name,
-        "namespace": settings.namespace,
-        "labels": repository_labels(key, settings),
-        "annotations": {**settings.custom_annotations, **notes},
-    }
+    metadata = {"name": name, "namespace": settings.namespace, "annotations": {**settings.custom_annotations, **notes}}
     kept = None if settings.ttl_seconds is None else max(settings.ttl_seconds, CLEAN_UP_KEPT)
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": _job_spec(pod, settings, kept)}
+    return _job(metadata, pod, settings, kept)
 
 
 def manifest_hash(manifest: Manifest) -> str:
@@ -94,7 +90,6 @@ def _metadata(name: str, desired: Desired, settings: JobSettings, notes: Mapping
     metadata: Manifest = {
         "name": name,
         "namespace": namespace,
-        "labels": repository_labels(desired.key, settings),
         "annotations": {**settings.custom_annotations, **notes},
     }
     if desired.uid and namespace == desired.key.namespace:  # an owner in another namespace would be deleted as missing
@@ -111,6 +106,12 @@ def _owner(desired: Desired) -> Manifest:
         "controller": True,
         "blockOwnerDeletion": True,
     }
+
+
+def _job(metadata: Manifest, pod: Manifest, settings: JobSettings, kept: int | None) -> Manifest:
+    """A Job with its Pod's labels."""
+    labelled = {**metadata, "labels": dict(pod["metadata"]["labels"])}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": labelled, "spec": _job_spec(pod, settings, kept)}
 
 
 def _job_spec(pod: Manifest, settings: JobSettings, kept: int | None) -> Manifest:

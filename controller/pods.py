@@ -4,12 +4,12 @@ By Kubeapps' rules: the template's first container becomes ours and keeps what i
 Where the template is silent, the defaults below pass Pod Security "restricted". The other containers keep what they have.
 """
 
-import shlex
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from catalog.jobs import CleanUpRepository, SyncRepository, kubeapps_argv, option_words
+from catalog.jobs import CleanUpRepository, SyncRepository, kubeapps_argv, options_text
 from catalog.model import RepositoryKey, SecretRef
 from controller.desired import Desired
 from controller.flags import JobSettings
@@ -56,7 +56,7 @@ def sync_pod(desired: Desired, settings: JobSettings) -> Manifest:
     comment = [f"--user-agent-comment={settings.user_agent_comment}"] if settings.user_agent_comment else []
     flags = [*_database_flags(settings), *comment, f"--global-repos-namespace={settings.global_namespace}"]
     env = [*_database_env(settings), *_catalog_env(settings), *_credentials(desired, settings), *_certificate_env(desired)]
-    env += _options_env(option_words(job))
+    env += _options_env(options_text(job))
     mounts = [*_ca(desired, settings), *_certificate(desired, settings), TMP]
     container = _container("sync", kubeapps_argv(job, flags), settings)
     return _pod(desired.pod_template, container, env, mounts, desired.key, settings)
@@ -64,7 +64,7 @@ def sync_pod(desired: Desired, settings: JobSettings) -> Manifest:
 
 def clean_up_pod(job: CleanUpRepository, settings: JobSettings, template: Mapping[str, Any]) -> Manifest:
     """The Pod template of a clean-up: it needs the database and none of the repository's Secrets."""
-    env = [*_database_env(settings), *_catalog_env(settings), *_options_env(option_words(job))]
+    env = [*_database_env(settings), *_catalog_env(settings), *_options_env(options_text(job))]
     container = _container("delete", kubeapps_argv(job, _database_flags(settings)), settings)
     return _pod(template, container, env, [TMP], job.key, settings)
 
@@ -190,7 +190,7 @@ def _container(name: str, argv: Sequence[str], settings: JobSettings) -> Manifes
 
 def _literal(word: str) -> str:
     """The word with Kubernetes' expansion of `$(NAME)` stopped: a URL could ask for the database's password."""
-    return word.replace("$$", "$$$$").replace("$(", "$$(")
+    return re.sub(r"\$+(?=\()|\$\$+", lambda dollars: dollars[0] * 2, word)
 
 
 def _database_flags(settings: JobSettings) -> list[str]:
@@ -208,8 +208,8 @@ def _catalog_env(settings: JobSettings) -> list[Manifest]:
     return [{"name": "OCI_CATALOG_URL", "value": settings.oci_catalog_url}] if settings.oci_catalog_url else []
 
 
-def _options_env(words: Sequence[str]) -> list[Manifest]:
-    return [{"name": "CHARTFLEET_OPTIONS", "value": _literal(shlex.join(words))}] if words else []
+def _options_env(text: str) -> list[Manifest]:
+    return [{"name": "CHARTFLEET_OPTIONS", "value": _literal(text)}] if text else []
 
 
 def _credentials(desired: Desired, settings: JobSettings) -> list[Manifest]:
