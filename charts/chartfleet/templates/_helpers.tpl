@@ -21,9 +21,8 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
 {{- end -}}
 
-{{/* What every Pod says of itself: Pod Security "restricted", no token, and where it may run. */}}
+{{/* What every Pod says of itself: Pod Security "restricted", and where it may run. A token is each template's own affair. */}}
 {{- define "chartfleet.pod" -}}
-automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
@@ -54,13 +53,23 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end -}}
 
-{{/* Addresses come out of Secrets: they hold passwords. Arguments: root, key (of the database Secret). */}}
+{{/* Addresses come out of Secrets: they hold passwords. Arguments: root, key (of the database Secret, for a login of its own). */}}
 {{- define "chartfleet.databaseEnv" -}}
+{{- $database := .root.Values.database -}}
+{{- if and $database.host (not .key) -}}
+- {name: CHARTFLEET_DATABASE_URL, value: {{ printf "postgresql://%s@%s:%v/%s" $database.user $database.host $database.port $database.name | quote }}}
+- name: PGPASSWORD
+{{- else -}}
 - name: CHARTFLEET_DATABASE_URL
+{{- end }}
   valueFrom:
     secretKeyRef:
-      name: {{ required "database.existingSecret: name a Secret whose key holds the database's URL" .root.Values.database.existingSecret }}
-      key: {{ .key | default .root.Values.database.key }}
+      name: {{ include "chartfleet.databaseSecret" .root }}
+      key: {{ .key | default $database.key }}
+{{- end -}}
+
+{{- define "chartfleet.databaseSecret" -}}
+{{- required "database.existingSecret: name a Secret whose key holds the database's URL" .Values.database.existingSecret -}}
 {{- end -}}
 
 {{- define "chartfleet.brokerEnv" -}}
@@ -81,4 +90,68 @@ securityContext:
       {{- with .Values.repositorySecrets.existingSecret }}
       - secret: {name: {{ . }}}
       {{- end }}
+{{- end -}}
+
+{{/* The account that a process talks to the API server with. Arguments: root, component. */}}
+{{- define "chartfleet.account" -}}
+{{- $own := printf "%s-%s" (include "chartfleet.name" .root) .component -}}
+{{- ternary (.root.Values.controller.serviceAccount | default $own) $own (eq .component "controller") -}}
+{{- end -}}
+
+{{/* The namespaces that Jobs run in, as JSON; none: all of them. Clean-up Jobs are always in the release's own. */}}
+{{- define "chartfleet.jobNamespaces" -}}
+{{- $layout := .Values.controller.jobs.namespace -}}
+{{- $watched := .Values.controller.watchNamespaces -}}
+{{- if eq $layout "release" -}}
+{{- list .Release.Namespace | toJson -}}
+{{- else if $watched -}}
+{{- prepend $watched .Release.Namespace | uniq | toJson -}}
+{{- else -}}
+[]
+{{- end -}}
+{{- end -}}
+
+{{/*
+Rights of an account: a Role in each of `namespaces`, a ClusterRole where none is named. Arguments: root, component (whose account), what
+(the end of the role's name), namespaces, rules.
+*/}}
+{{- define "chartfleet.role" -}}
+{{- $name := printf "%s-%s" (include "chartfleet.name" .root) .what -}}
+{{- $labels := include "chartfleet.labels" (dict "root" .root "component" .component) -}}
+{{- $subject := dict "kind" "ServiceAccount" "name" (include "chartfleet.account" .) "namespace" .root.Release.Namespace -}}
+{{- $kind := ternary "Role" "ClusterRole" (not (empty .namespaces)) -}}
+{{- $wide := printf "%s-%s" .root.Release.Namespace $name -}}
+{{- $rules := .rules -}}
+{{- range $namespace := .namespaces | default (list "") }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ $kind }}
+metadata:
+  name: {{ ternary $name $wide (ne $namespace "") }}
+  {{- with $namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels: {{- $labels | nindent 4 }}
+rules: {{- $rules | nindent 2 }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ $kind }}Binding
+metadata:
+  name: {{ ternary $name $wide (ne $namespace "") }}
+  {{- with $namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels: {{- $labels | nindent 4 }}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: {{ $kind }}, name: {{ ternary $name $wide (ne $namespace "") }}}
+subjects: {{- list $subject | toYaml | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* A list flag of pflag's kind is a line of CSV. Arguments: flag, map. */}}
+{{- define "chartfleet.pairs" -}}
+{{- range $name, $value := .map }}
+{{- $pair := printf "%s=%v" $name $value }}
+{{- if or (contains "," $pair) (contains "\"" $pair) }}{{- $pair = printf "\"%s\"" (replace "\"" "\"\"" $pair) }}{{- end }}
+- {{ printf "%s=%s" $.flag $pair | quote }}
+{{- end }}
 {{- end -}}
