@@ -5,9 +5,10 @@ CHARTFLEET_TEST_KUBECONFIG=/path/to/kubeconfig (kind, k3d, any cluster that may 
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -95,13 +96,15 @@ def apply_crds(kube: Kube, *paths: Path) -> None:
     """Make the CRDs known, by default the project's own, and wait until the API server serves them."""
     for path in paths or sorted(CRDS.glob("*.yaml")):
         [crd] = kube.apply(yaml.safe_load(path.read_text()))
-        name = crd["metadata"]["name"]
-        until(f"{name} established", lambda: is_established(kube, name))  # noqa: B023 - called at once
+        until(f"{crd['metadata']['name']} served", lambda: is_served(kube, crd))  # noqa: B023 - called at once
 
 
-def is_established(kube: Kube, name: str) -> bool:
-    conditions = kube.get("customresourcedefinitions", name).get("status", {}).get("conditions", ())
-    return any(condition["type"] == "Established" and condition["status"] == "True" for condition in conditions)
+def is_served(kube: Kube, crd: Mapping[str, Any]) -> bool:
+    """Established, and its storage there: the one does not mean the other."""
+    conditions = kube.get("customresourcedefinitions", crd["metadata"]["name"]).get("status", {}).get("conditions") or ()  # null at first
+    established = any(condition["type"] == "Established" and condition["status"] == "True" for condition in conditions)
+    spec = crd["spec"]
+    return established and kube.answers(f"/apis/{spec['group']}/{spec['versions'][0]['name']}/{spec['names']['plural']}")
 
 
 @contextmanager

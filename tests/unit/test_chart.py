@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import pytest
 import yaml
 
 from catalog import documents
+from catalog.model import SecretRef
+from controller.__main__ import main
+from controller.flags import job_settings
 from tests.conftest import ROOT
 
 CHART = ROOT / "charts" / "chartfleet"
@@ -200,6 +204,23 @@ def test_the_controller_is_told_how_to_run_jobs(helm: str, tmp_path: Path) -> No
         "--failed-jobs-history-limit=1", "--concurrency-policy=Replace", "--max-concurrent-first-syncs=10", "--cleanup-timeout=1h",
         "--custom-labels=team=web", '--custom-annotations="note=a, ""b"""',
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mode", "backend"), PROCESSES)
+def test_the_controller_understands_what_the_chart_tells_it(helm: str, tmp_path: Path, mode: str, backend: str) -> None:
+    jobs = {"namespace": "repository", "cleanupTimeout": "90m", "annotations": {"note": 'a, "b"'}}
+    controller = {"mode": mode, "backend": backend, "watchNamespaces": ["a", "b"], "jobs": jobs}
+    container = pods(rendered(helm, {**SECRETS, "controller": controller}, tmp_path))["controller"]["containers"][0]
+    read = main.make_context("controller", [*container["command"][3:], *container.get("args", [])]).params
+    settings = job_settings(read, drop_in=False)
+    assert (read["kubernetes"], bool(read["directory"])) == (mode == "kubernetes", mode == "directory")
+    assert (read["backend"] or "celery") == backend
+    if "kubernetes" in (mode, backend):
+        assert settings.watch_namespaces == ("a", "b")
+    if backend == "kubernetes":
+        assert settings.custom_annotations == {"note": 'a, "b"'}
+        assert (settings.job_namespace, settings.cleanup_timeout) == ("repository", timedelta(minutes=90))
+        assert settings.database_url_secret == SecretRef("addresses", "url")
 
 
 def test_a_database_as_kubeapps_has_it_is_an_address_and_a_secret_with_a_password(helm: str, tmp_path: Path) -> None:
