@@ -1,4 +1,5 @@
 # One image for every process; the command chooses: python -m api | controller | worker | migrations.
+# Under the names of Kubeapps' programs, /asset-syncer and /apprepository-controller, worker and controller take their command lines.
 ARG PYTHON_VERSION=3.11
 
 FROM docker.io/library/python:${PYTHON_VERSION}-slim AS builder
@@ -25,6 +26,9 @@ LABEL org.opencontainers.image.title="chartfleet" \
 # The standard library, which slim images carry uncompiled.
 RUN python -m compileall -q -x 'test|lib2to3|idlelib' "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 COPY --from=builder /opt/chartfleet /opt/chartfleet
+RUN printf '#!/bin/sh\nexec /opt/chartfleet/bin/python -m worker "$@"\n' >/asset-syncer \
+ && printf '#!/bin/sh\nexec /opt/chartfleet/bin/python -m controller --kubernetes --drop-in "$@"\n' >/apprepository-controller \
+ && chmod 755 /asset-syncer /apprepository-controller
 # PYTHONSAFEPATH: what happens to lie in the working directory is never imported as `api` or `worker`.
 ENV PATH=/opt/chartfleet/bin:$PATH PYTHONUNBUFFERED=1 PYTHONSAFEPATH=1 HOME=/tmp
 WORKDIR /tmp

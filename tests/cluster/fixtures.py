@@ -18,6 +18,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.kube import Kube, Refused
 from tests.cluster.sharing import end, shared
 from tests.conftest import ROOT, missing, until
+from tests.image import build as images
 
 CRDS = ROOT / "charts" / "chartfleet" / "crds"
 
@@ -45,6 +46,20 @@ def pod_cluster(run_directory: Path) -> Iterator[Kube]:
     with asked(run_directory / "pod-cluster", "--node") as kube:
         apply_crds(kube)
         yield kube
+
+
+@pytest.fixture(scope="session")
+def image(pod_cluster: Kube) -> str:
+    """The name of the product's image, which `pod_cluster` has; CHARTFLEET_TEST_IMAGE names the one of another cluster."""
+    if "CHARTFLEET_TEST_KUBECONFIG" in os.environ:
+        return os.environ.get("CHARTFLEET_TEST_IMAGE") or pytest.skip(
+            "no image: set CHARTFLEET_TEST_IMAGE to one that the cluster can have"
+        )
+    if lack := images.missing():
+        missing(lack, f"what builds the image needs root and {images.PACKAGES}")
+    name, archive = images.build()
+    node.load(pod_cluster.kubeconfig.parent, name, archive)
+    return name
 
 
 @pytest.fixture

@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
+from tests.cluster.build import locked
 from tests.cluster.kube import Kube
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -46,6 +48,14 @@ def takes_pods(kube: Kube) -> bool:
     conditions = node["status"].get("conditions", ()) if node else ()
     ready = any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
     return ready and bool(node) and not node["spec"].get("taints")
+
+
+def load(directory: Path, image: str, archive: Path) -> None:
+    """Make an image known to the node of the cluster in `directory`."""
+    ctr = ["ctr", "--address", str(directory / "containerd.sock"), "--namespace", "k8s.io", "images"]
+    with locked(directory / "loading"):
+        if image not in subprocess.run([*ctr, "list", "--quiet"], check=True, capture_output=True, text=True).stdout.split():
+            subprocess.run([*ctr, "import", str(archive)], check=True, capture_output=True)
 
 
 def cgroup(directory: Path) -> str:

@@ -1,0 +1,1 @@
+"""The product's image as the Dockerfile makes it, without Docker and without a registry. See README.md."""
