@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
+from typing import Any
 
 from sqlalchemy import bindparam, delete, exists, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
@@ -66,40 +67,37 @@ class Claimed:
 
 async def applied(connection: AsyncConnection, source: str) -> dict[RepositoryKey, Applied]:
     """All scheduled repositories of a source, by key."""
-    r, s = t.repositories.c, t.schedules.c
-    query = (
-        select(r.namespace, r.name, r.incarnation, s.fingerprint, r.source, s.argv, s.problem)
-        .select_from(t.repositories.join(t.schedules, s.repository_id == r.id))
-        .where(r.source == source)
-    )
-    found = [
-        Applied(
-            RepositoryKey(row.namespace, row.name),
-            row.incarnation or "",
-            row.fingerprint,
-            row.source,
-            mark(row.fingerprint, row.argv, row.problem),
-        )
-        for row in await connection.execute(query)
-    ]
-    return {each.key: each for each in found}
+    rows = await connection.execute(_APPLIED.where(t.repositories.c.source == source))
+    return {each.key: each for each in map(_applied, rows)}
+
+
+async def applied_to(connection: AsyncConnection, key: RepositoryKey) -> Applied | None:
+    """A scheduled repository, whatever its source."""
+    r = t.repositories.c
+    row = (await connection.execute(_APPLIED.where(r.namespace == key.namespace, r.name == key.name))).one_or_none()
+    return _applied(row) if row else None
+
+
+_APPLIED = select(
+    t.repositories.c.namespace,
+    t.repositories.c.name,
+    t.repositories.c.incarnation,
+    t.repositories.c.source,
+    t.schedules.c.fingerprint,
+    t.schedules.c.argv,
+    t.schedules.c.problem,
+).select_from(t.repositories.join(t.schedules, t.schedules.c.repository_id == t.repositories.c.id))
+
+
+def _applied(row: Any) -> Applied:
+    key = RepositoryKey(row.namespace, row.name)
+    return Applied(key, row.incarnation or "", row.fingerprint, row.source, mark(row.fingerprint, row.argv, row.problem))
 
 
 def mark(fingerprint: str, argv: Sequence[str], problem: str | None) -> str:
     """What a schedule was made of, in short; the incarnation does not count."""
     words = [word for word in argv if not word.startswith("--option=incarnation=")]
     return blake2b(repr((fingerprint, words, problem)).encode(), digest_size=16).hexdigest()
-
-
-async def owner(connection: AsyncConnection, key: RepositoryKey) -> str | None:
-    """The source that asks for a repository now; None when nobody does."""
-    r = t.repositories.c
-    query = (
-        select(r.source)
-        .select_from(t.repositories.join(t.schedules, t.schedules.c.repository_id == r.id))
-        .where(r.namespace == key.namespace, r.name == key.name)
-    )
-    return (await connection.execute(query)).scalar()
 
 
 async def put_schedule(connection: AsyncConnection, planned: Planned, now: datetime) -> None:

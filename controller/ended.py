@@ -1,11 +1,32 @@
-"""How a Job ended: from its conditions, and from what its Pods said. Pure."""
+"""What the Jobs of a repository tell: what was asked for, how one ended, what its Pods said. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from catalog.report import Summary, summary_in
-from controller.seen import Object, created
+from controller.manifests import CAUSE, FINGERPRINT
+from controller.seen import Object, annotation, created
+
+HANDLED = "chartfleet.dev/handled"  # of a CronJob whose repository has no resource to remember it
+
+
+class Handled(NamedTuple):
+    """The last sync that was asked for by a Job of its own: for what, and that Job's name."""
+
+    fingerprint: str = ""
+    job: str = ""
+
+
+def handled_by(jobs: Sequence[Object], before: Mapping[str, Any], cron_job: Object | None) -> Handled:
+    """As the newest one-off Job says, else as the status `before` or the CronJob remembers."""
+    asked = [job for job in jobs if annotation(job, CAUSE)]
+    if asked:
+        return Handled(annotation(asked[-1], FINGERPRINT), asked[-1]["metadata"]["name"])
+    if before.get("lastHandledFingerprint"):
+        return Handled(before["lastHandledFingerprint"], before.get("lastHandledJob") or "")
+    fingerprint, _, job = annotation(cron_job, HANDLED).partition(" ") if cron_job else ("", "", "")
+    return Handled(fingerprint, job)
 
 
 def said_by(pods: Iterable[Object]) -> Summary | None:

@@ -64,6 +64,7 @@ class Operator:
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(self._compare_now_and_then()), asyncio.create_task(self.compared.wait())]
         await asyncio.wait([tasks[-1], stopped], return_when=asyncio.FIRST_COMPLETED)
         tasks += [asyncio.create_task(self._watch(scope)) for scope in self.scopes]
+        tasks.append(asyncio.create_task(self._follow()))
         tasks += [asyncio.create_task(self._work()) for _ in range(self.hands)]
         await stopped
         for task in tasks:
@@ -149,6 +150,16 @@ class Operator:
         self.metrics.watched.labels(resource).inc()
         for key in self.reconciler.concerned(resource, thing, gone):
             self.queue.add(key)
+
+    async def _follow(self) -> None:
+        """What only the backend can tell; begun again should it fail."""
+        while not self.stopping.is_set():
+            try:
+                await self.reconciler.backend.follow(self.queue.add)
+                return
+            except Exception as error:
+                log.warning("the backend does not answer", action="wait", error=f"{type(error).__name__}: {error}")
+            await asyncio.sleep(RESTART_AFTER)
 
     # Working ----------------------------------------------------------------------------------------------------------
 

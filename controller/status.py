@@ -56,7 +56,9 @@ def status(
     if answered and (asked := (metadata.get("annotations") or {}).get(REQUESTED_AT)):
         facts["lastHandledRequest"] = asked
     if standing.handled:
-        facts |= {"lastHandledFingerprint": standing.handled, "lastHandledJob": standing.handled_job}
+        facts["lastHandledFingerprint"] = standing.handled
+    if standing.handled_job:
+        facts["lastHandledJob"] = standing.handled_job
     if standing.next_due and desired and not desired.suspended:
         facts["nextSyncTime"] = timestamp(standing.next_due)
     told = Told.of(standing.summary) if standing.summary else remembered(before)

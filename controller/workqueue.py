@@ -2,7 +2,9 @@
 
 import asyncio
 import heapq
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from time import monotonic
 
 from catalog.model import RepositoryKey
 
@@ -13,19 +15,20 @@ FIRST_RETRY, LONGEST_RETRY = 0.5, 300.0  # seconds
 class WorkQueue:
     """Ready keys in the order they were asked for, and those that wait for a time. One event loop; no locks."""
 
-    ready: dict[RepositoryKey, float] = field(default_factory=dict)  # since when, on the loop's clock
+    ready: dict[RepositoryKey, float] = field(default_factory=dict)  # since when
     waiting: list[tuple[float, RepositoryKey]] = field(default_factory=list)
     active: set[RepositoryKey] = field(default_factory=set)
     failures: dict[RepositoryKey, int] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    clock: Callable[[], float] = monotonic
 
     def add(self, key: RepositoryKey) -> None:
         """Look at it as soon as there is a hand free; once more afterwards when it is being looked at."""
-        self.ready.setdefault(key, asyncio.get_running_loop().time())
+        self.ready.setdefault(key, self.clock())
         self.changed.set()
 
     def add_later(self, key: RepositoryKey, seconds: float) -> None:
-        heapq.heappush(self.waiting, (asyncio.get_running_loop().time() + seconds, key))
+        heapq.heappush(self.waiting, (self.clock() + seconds, key))
         self.changed.set()
 
     def retry(self, key: RepositoryKey) -> float:
@@ -60,12 +63,12 @@ class WorkQueue:
 
     def oldest(self) -> float:
         """Seconds that the first ready key has waited."""
-        now = asyncio.get_running_loop().time()
+        now = self.clock()
         return max((now - since for since in self.ready.values()), default=0.0)
 
     def _promote(self) -> float | None:
         """Make ready what is due; returns the seconds until the next, None for none."""
-        now = asyncio.get_running_loop().time()
+        now = self.clock()
         while self.waiting and self.waiting[0][0] <= now:
             self.add(heapq.heappop(self.waiting)[1])
         return self.waiting[0][0] - now if self.waiting else None

@@ -73,7 +73,7 @@ ADDRESSES = {
     "pydantic": {"api/*"},
     "pydantic_settings": {"api/settings.py"},
     "prometheus_client": {"api/*", "controller/metrics.py", "controller/health.py"},
-    "click": {"cli/*", "controller/__main__.py", "controller/flags.py", "controller/flags.py", "worker/celery_app.py"},
+    "click": {"cli/*", "controller/__main__.py", "controller/flags.py", "worker/celery_app.py"},
     "rich": {"cli/*"},
     "kopf": {"controller/operator.py"},
     "lightkube": {"controller/cluster.py"},

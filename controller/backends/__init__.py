@@ -1,6 +1,6 @@
 """One file a way of running jobs: actions in, effects out. Each brings what it is made of, so that a process imports only its own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from catalog.model import Applied, Problem, RepositoryKey
@@ -19,6 +19,10 @@ class Backend(Protocol):
 
     async def applied(self, source: str) -> dict[RepositoryKey, Applied]:
         """What stands for a source."""
+        ...
+
+    async def owner(self, key: RepositoryKey) -> str | None:
+        """The source that a name belongs to; None when nobody asks for it."""
         ...
 
     async def applied_to(self, key: RepositoryKey, before: Mapping[str, Any] | None = None) -> Applied | None:
@@ -43,6 +47,10 @@ class Backend(Protocol):
 
     async def clean_up(self, key: RepositoryKey, uid: str) -> str | None:
         """Stop what runs for a repository and have its rows removed. None when that is done, else what is waited for."""
+        ...
+
+    async def follow(self, look_at: Callable[[RepositoryKey], None]) -> None:
+        """Tell, for ever, whose syncs have ended, where no watch of the cluster does."""
         ...
 
     def next_in_line(self, job: Object) -> tuple[RepositoryKey, ...]:

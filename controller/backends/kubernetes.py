@@ -4,11 +4,11 @@ A one-off Job's name follows from what is asked for and from the one-off Job bef
 meanwhile, also this controller before it was killed, has done our work.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 
@@ -18,26 +18,18 @@ from catalog.schedule import Cron, next_due
 from controller import manifests, names, pods
 from controller.cluster import ApiRefused, Cluster, Object, ResourceConflict
 from controller.desired import Desired
-from controller.ended import finished, said_by, succeeded, told_by_conditions
+from controller.ended import HANDLED, Handled, finished, handled_by, said_by, succeeded, told_by_conditions
 from controller.flags import JobSettings
-from controller.manifests import APPLIED, ATTEMPT, CAUSE, FINGERPRINT, INCARNATION, SOURCE
+from controller.manifests import APPLIED, ATTEMPT, CAUSE, INCARNATION, SOURCE
 from controller.plan import Action, EnsureSchedule, Remove, RunNow
 from controller.pods import Manifest
 from controller.seen import NAME_LABEL, Seen, Use, annotation, created, of_job, owner, place
 from controller.status import Standing
 
 log = structlog.get_logger()
-HANDLED = "chartfleet.dev/handled"  # of a CronJob whose repository has no resource to remember it
 KINDS = {"Secret": "secrets", "ConfigMap": "configmaps"}
 STUCK_AFTER = timedelta(minutes=10)  # a Job that is older takes no place from those that wait
 FIRST_PAUSE, LONGEST_PAUSE = 10, 600  # seconds before a failed clean-up is tried again
-
-
-class Handled(NamedTuple):
-    """The last sync that was asked for by a Job of its own: for what, and that Job's name."""
-
-    fingerprint: str = ""
-    job: str = ""
 
 
 @dataclass(slots=True)
@@ -164,13 +156,16 @@ class KubernetesBackend:
             await self._create_clean_up(key, uid, tried + 1)
         return f"its clean-up failed {tried} times: {said.error if said else ''}"
 
+    async def follow(self, look_at: Callable[[RepositoryKey], None]) -> None:
+        """The watch of Jobs tells."""
+
     def next_in_line(self, job: Object) -> tuple[RepositoryKey, ...]:
         """Who may have room now that this Job has ended."""
         return tuple(islice(self.waiting, 2)) if finished(of_job(job)) else ()
 
-    def room(self, cause: str) -> bool:
+    def room(self, cause: str, now: datetime) -> bool:
         """Whether another Job of this cause may start."""
-        newest = (datetime.now(UTC) - STUCK_AFTER).strftime("%Y-%m-%dT%H:%M:%SZ")
+        newest = (now - STUCK_AFTER).strftime("%Y-%m-%dT%H:%M:%SZ")
         running = sum(
             1 for job in self.seen.jobs.objects.values() if annotation(job, CAUSE) == cause and not finished(job) and created(job) > newest
         )
@@ -211,7 +206,7 @@ class KubernetesBackend:
         """Create the one-off Job, or wait for room."""
         key, before = desired.key, self._handled(desired.key, {})
         cause = "change" if before.fingerprint else "first"
-        if not self.room(cause):
+        if not self.room(cause, datetime.now(UTC)):
             self.waiting[key] = None
             return
         self.waiting.pop(key, None)
@@ -270,21 +265,11 @@ class KubernetesBackend:
         return manifests.cron_job(desired, self.settings, self._place(desired)[1], held=held)
 
     def _handled(self, key: RepositoryKey, before: Mapping[str, Any]) -> Handled:
-        """What was last asked for: as this process knows, as the newest one-off Job says, as the status or the CronJob remembers."""
-        if known := self.handled.get(key):
-            return known
-        asked = [job for job in self.seen.jobs.of(key) if annotation(job, CAUSE)]
-        if asked:
-            found = Handled(annotation(asked[-1], FINGERPRINT), asked[-1]["metadata"]["name"])
-        elif before.get("lastHandledFingerprint"):
-            found = Handled(before["lastHandledFingerprint"], before.get("lastHandledJob") or "")
-        else:
-            cron_job = self._cron_job(key)
-            fingerprint, _, job = annotation(cron_job, HANDLED).partition(" ") if cron_job else ("", "", "")
-            found = Handled(fingerprint, job)
-        if found.fingerprint:
-            self.handled[key] = found
-        return found
+        """What was last asked for: as this process knows, or as the cluster remembers."""
+        known = self.handled.get(key) or handled_by(self.seen.jobs.of(key), before, self._cron_job(key))
+        if known.fingerprint:
+            self.handled[key] = known
+        return known
 
 
 def use_of(reference: tuple[str, str, str]) -> Use:

@@ -10,6 +10,7 @@ from catalog.engine import pooled_engine
 from catalog.jobs import CleanUpRepository
 from catalog.model import Repository, RepositoryKey
 from catalog.schedule import Every
+from controller.backends.celery import CeleryBackend
 from controller.desired import Desired
 from controller.plan import EnsureSchedule, Remove, RunNow, plan
 from tests.conftest import Database
@@ -25,9 +26,8 @@ async def engine(database: Database) -> AsyncIterator[AsyncEngine]:
     await engine.dispose()
 
 
-@pytest.mark.parametrize("name", BACKENDS)
-async def test_what_was_applied_needs_nothing_more(name: str, engine: AsyncEngine) -> None:
-    backend = BACKENDS[name](engine)
+async def test_what_was_applied_needs_nothing_more(engine: AsyncEngine) -> None:
+    backend = CeleryBackend(engine)
     await backend.apply(plan(WANTED, None, backend.mark(WANTED), "i"))
     applied = await backend.applied("test")
     assert plan(WANTED, applied[KEY], backend.mark(WANTED), "other") == ()
@@ -35,17 +35,15 @@ async def test_what_was_applied_needs_nothing_more(name: str, engine: AsyncEngin
     assert await backend.applied("another source") == {}
 
 
-@pytest.mark.parametrize("name", BACKENDS)
-async def test_applying_twice_is_applying_once(name: str, engine: AsyncEngine, database: Database) -> None:
-    backend = BACKENDS[name](engine)
+async def test_applying_twice_is_applying_once(engine: AsyncEngine, database: Database) -> None:
+    backend = CeleryBackend(engine)
     for _ in range(2):
         await backend.apply((EnsureSchedule(WANTED, "i"), RunNow(WANTED)))
     assert database.rows("select count(*), count(requested_at) from chartfleet.schedules") == [(1, 1)]
 
 
-@pytest.mark.parametrize("name", BACKENDS)
-async def test_a_removal_drops_the_schedule_and_queues_one_clean_up(name: str, engine: AsyncEngine, database: Database) -> None:
-    backend = BACKENDS[name](engine)
+async def test_a_removal_drops_the_schedule_and_queues_one_clean_up(engine: AsyncEngine, database: Database) -> None:
+    backend = CeleryBackend(engine)
     await backend.apply(plan(WANTED, None, backend.mark(WANTED), "i"))
     await backend.apply((Remove(CleanUpRepository(KEY, "i")),))
     assert await backend.applied("test") == {}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from catalog.engine import pooled_engine
-from controller.backends import BACKENDS
+from controller.backends.celery import CeleryBackend
 from controller.directory import ABSENT_FOR, Directory
 from tests.conftest import Database
 
@@ -54,7 +54,7 @@ class House:
 @pytest.fixture
 async def house(database: Database, tmp_path: Path) -> AsyncIterator[House]:
     engine = pooled_engine(database.writer, "chartfleet_writer", "test", size=1)
-    yield House(tmp_path, Directory(tmp_path, "directory:test", BACKENDS["celery"](engine)), database)
+    yield House(tmp_path, Directory(tmp_path, "directory:test", CeleryBackend(engine)), database)
     await engine.dispose()
 
 
