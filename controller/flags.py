@@ -63,7 +63,7 @@ class JobSettings:
     kubeconfig: str = ""
     apiserver: str = ""
     workers: int = 10
-    health_port: int = 8080
+    health_port: int = 8081
     warnings: tuple[str, ...] = ()
 
 
