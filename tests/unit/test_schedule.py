@@ -10,6 +10,18 @@ from hypothesis import strategies as st
 from catalog.cron import cron_problem
 from catalog.schedule import Cron, Every, cron_job_schedule, cron_text, next_due, parse, spread
 
+# As CronJobs' schedules, which a real API server is asked too.
+TAKEN = [
+    *("* * * * *", "*/7 * * * *", "? 0 ? * ?", "1-5/2 * * * *", "1,2,3 * * * *", "5/15 * * * *", "59 23 31 12 6", "*/90 * * * *"),
+    *("0 4 * * MON-FRI", "0 4 * jan,Dec *", "  0 4 * * *  ", "0  4  *  *  *"),
+    *("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"),
+]
+REFUSED = [
+    *("", "never", "@always", "@5minutes", "@every 5m", "@reboot", "@daily now", "TZ=UTC 0 4 * * *", "CRON_TZ=UTC 0 4 * * *"),
+    *("* * * *", "0 * * * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * 32 * *", "* * * 0 *", "* * * 13 *", "* * * * 7"),
+    *("*/0 * * * *", "*/-5 * * * *", "-5 * * * *", "5-1 * * * *", "1-2-3 * * * *", "1/2/3 * * * *", "1, * * * *", "x * * * *"),
+    *("0 0 L * *", "0 0 * * 5#2", "0 0 15W * *", "0 mon * * *", "*/\u0661 * * * *", "9999999999 * * * *"),
+]
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -77,27 +89,12 @@ def test_a_question_mark_is_a_star_to_the_fleet() -> None:
     assert parse("0 4 ? * *") == Cron("0 4 * * *")
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("* * * * *", "*/7 * * * *", "? 0 ? * ?", "1-5/2 * * * *", "1,2,3 * * * *", "5/15 * * * *", "59 23 31 12 6", "*/90 * * * *"),
-        *("0 4 * * MON-FRI", "0 4 * jan,Dec *", "  0 4 * * *  ", "0  4  *  *  *"),
-        *("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"),
-    ],
-)
+@pytest.mark.parametrize("text", TAKEN)
 def test_kubernetes_takes_these(text: str) -> None:
     assert cron_problem(text) is None
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("", "never", "@always", "@5minutes", "@every 5m", "@reboot", "@daily now", "TZ=UTC 0 4 * * *", "CRON_TZ=UTC 0 4 * * *"),
-        *("* * * *", "0 * * * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * 32 * *", "* * * 0 *", "* * * 13 *", "* * * * 7"),
-        *("*/0 * * * *", "*/-5 * * * *", "-5 * * * *", "5-1 * * * *", "1-2-3 * * * *", "1/2/3 * * * *", "1, * * * *", "x * * * *"),
-        *("0 0 L * *", "0 0 * * 5#2", "0 0 15W * *", "0 mon * * *", "*/\u0661 * * * *", "9999999999 * * * *"),
-    ],
-)
+@pytest.mark.parametrize("text", REFUSED)
 def test_kubernetes_refuses_these_and_a_reason_is_given(text: str) -> None:
     assert cron_problem(text)
 
