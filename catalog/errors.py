@@ -9,10 +9,13 @@ CatalogError
 │   ├─ SourceUnavailable   timeouts, DNS, 429, 5xx, a broken transfer      transient
 │   ├─ SourceRefused       401, 403, 404: a person must change something
 │   └─ SourceMalformed     what came cannot be read as an index or archive
+├─ Interrupted             the process was told to stop                    transient
 ├─ LimitExceeded           too many bytes, levels, seconds
 ├─ RemovalsHeld            the listing would empty the catalogue: kept as it was
 ├─ StoreRefused            PostgreSQL would not: a deadlock, a full disk   by its code
 └─ StoreUnavailable        PostgreSQL does not answer                      transient
+    ├─ SchemaMissing       it has no schema of ours yet                    transient
+    └─ SchemaTooOld        it is to be migrated                            transient
 
 A class's name is the reason that users see: in `sync_runs.error_class`, in conditions, on the page.
 """
@@ -61,6 +64,10 @@ class SourceRefused(SourceError): ...
 class SourceMalformed(SourceError): ...
 
 
+class Interrupted(CatalogError):
+    transient = True
+
+
 class LimitExceeded(CatalogError): ...
 
 
@@ -77,3 +84,9 @@ class StoreRefused(CatalogError):
 
 class StoreUnavailable(CatalogError):
     transient = True
+
+
+class SchemaMissing(StoreUnavailable): ...
+
+
+class SchemaTooOld(StoreUnavailable): ...

@@ -26,8 +26,11 @@ VALUES = {
     "filter-rules",
     "option",
 }
-LONGEST_NAME = 253  # as Kubernetes has it
 SWITCHES = {"tls-insecure-skip-verify", "pass-credentials", "debug"}
+# klog's, which all of Kubeapps' programs take: read, and of no effect.
+KLOG_VALUES = {"v", "vmodule", "stderrthreshold", "log_backtrace_at", "log_dir", "log_file", "log_file_max_size"}
+KLOG_SWITCHES = {"logtostderr", "alsologtostderr", "add_dir_header", "one_output", "skip_headers", "skip_log_headers"}
+LONGEST_NAME = 253  # as Kubernetes has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,7 @@ def from_argv(argv: Sequence[str], options: str = "") -> Command:
 
 
 def _from_argv(argv: Sequence[str]) -> Command:
-    words, flags = _split(argv)
+    words, flags = words_and_flags(argv)
     verb, *rest = words or [""]
     wanted = {"sync": ("NAME", "URL", "TYPE"), "files": ("NAME", "URL", "TYPE"), "delete": ("NAME",)}.get(verb)
     if wanted is None:
@@ -214,26 +217,38 @@ def _filter(text: str) -> FilterRule | None:
         raise InvalidJob(f'--filter-rules is not JSON of the form {{"jq": …, "variables": {{…}}}}: {error}') from None
 
 
-def _split(argv: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """Words and flags, in pflag's manner: `--flag=value`, `--flag value`, switches; `--` ends the flags."""
+def words_and_flags(argv: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Words, and each flag's values, in pflag's manner: `--flag=value`, `--flag value`, switches, `-v4`; `--` ends the flags.
+
+    Raises InvalidJob for a flag that there is not."""
     words: list[str] = []
     flags: dict[str, list[str]] = {}
     rest = iter(argv)
     for word in rest:
         if word == "--":
             words.extend(rest)
-        elif not word.startswith("--"):
+        elif not word.startswith("-"):
             words.append(word)
         else:
-            name, equals, value = word[2:].partition("=")
+            name, equals, value = _long(word).partition("=")
             flags.setdefault(name, []).append(_value(name, value if equals else None, rest))
     return words, flags
 
 
+def _long(word: str) -> str:
+    """A flag without its dashes; of the short ones there is klog's verbosity: -v 4, -v=4, -v4."""
+    if word.startswith("--"):
+        return word[2:]
+    if word[1:2] != "v":
+        raise InvalidJob(f"unknown flag {word}")
+    level = word[2:].removeprefix("=")
+    return f"v={level}" if level else "v"
+
+
 def _value(name: str, value: str | None, rest: Iterable[str]) -> str:
-    if name in SWITCHES:
+    if name in SWITCHES | KLOG_SWITCHES:
         return "true" if value is None else value.lower()
-    if name not in VALUES:
+    if name not in VALUES | KLOG_VALUES:
         raise InvalidJob(f"unknown flag --{name}")
     if value is None:
         value = next(iter(rest), None)

@@ -306,6 +306,15 @@ async def purge(connection: AsyncConnection, repository: int, grace: timedelta) 
     return purged
 
 
+async def forget_listings(connection: AsyncConnection) -> int:
+    """Let each repository's next sync read all of its listing, whatever its server says; what is published stays. Returns how many."""
+    unknown = {"etag": None, "last_modified": None}
+    forgotten = await connection.execute(update(t.repositories).values(body_sha256=None, **unknown))  # first: as a sync that publishes
+    await connection.execute(update(t.held_listings).values(unknown))
+    await connection.execute(update(t.charts).where(t.charts.c.piece_rollup.is_not(None)).values(piece_rollup=None, pieces=None))
+    return forgotten.rowcount
+
+
 async def delete_repository(connection: AsyncConnection, key: RepositoryKey, incarnation: str) -> bool:
     """Fence the incarnation and remove the repository's rows; False when there were none."""
     fence = {"namespace": key.namespace, "name": key.name, "incarnation": incarnation}

@@ -10,6 +10,7 @@ sys.modules["rich"] = None  # pyright: ignore[reportArgumentType] - structlog wo
 import asyncio
 import os
 from collections.abc import Sequence
+from itertools import takewhile
 
 from catalog.errors import CatalogError
 from catalog.telemetry import set_up_logging
@@ -19,23 +20,37 @@ from worker.settings import Settings, termination_log
 USAGE = """usage: python -m worker sync NAME URL TYPE --namespace NS [flags]
        python -m worker files NAME URL TYPE --namespace NS [flags]
        python -m worker delete NAME --namespace NS [flags]
+       python -m worker invalidate-cache [flags]
        python -m worker serve [--concurrency N]
        python -m worker schedule
+       python -m worker --version
 """
+
+
+def answer(argv: Sequence[str]) -> str | None:
+    """What to print to whoever asks for nothing else."""
+    flags = set(takewhile(lambda word: word != "--", argv))
+    if argv[0] == "help" or flags & {"-h", "--help"}:
+        return USAGE
+    if "--version" not in flags:
+        return None
+    from importlib.metadata import version  # noqa: PLC0415 - no job pays for it
+
+    return f"chartfleet {version('chartfleet')}\n"
 
 
 def main(argv: Sequence[str]) -> int:
     gc.freeze()
     gc.enable()
+    if not argv:
+        sys.stderr.write(USAGE)
+        return USAGE_ERROR
+    if text := answer(argv):
+        print(text, end="")
+        return 0
     set_up_logging("worker")
     try:
         match argv:
-            case []:
-                sys.stderr.write(USAGE)
-                return USAGE_ERROR
-            case ["-h" | "--help" | "help", *_]:
-                print(USAGE, end="")
-                return 0
             case ["serve", *rest]:
                 from worker.celery_app import serve  # noqa: PLC0415 - the fleet's imports are not a Pod's
 
@@ -46,7 +61,8 @@ def main(argv: Sequence[str]) -> int:
 
                 return schedule(Settings.from_env({}))
             case _:
-                return asyncio.run(one_shot(argv, os.environ.get("CHARTFLEET_OPTIONS", ""), termination_log()))
+                loop = asyncio.new_event_loop()  # not asyncio.run, which waits for a name that DNS never answers
+                return loop.run_until_complete(one_shot(argv, os.environ.get("CHARTFLEET_OPTIONS", ""), termination_log()))
     except CatalogError as error:
         print(f"{error.reason}: {error}", file=sys.stderr)
         return exit_code(error)

@@ -1,6 +1,8 @@
 """The life of a Pod: one job, its JSON on standard output, its summary as the termination message."""
 
+import asyncio
 import json
+import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -8,12 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from catalog import tick
-from catalog.errors import CatalogError, InvalidJob, RemovalsHeld
-from catalog.jobs import Command, FetchFiles, SyncRepository, from_argv
+from catalog.errors import CatalogError, Interrupted, InvalidJob, RemovalsHeld
+from catalog.jobs import Command, FetchFiles, SyncRepository, from_argv, words_and_flags
 from catalog.report import FIRST_NOTES, Held, Summary
 from catalog.tick import Standing
 from worker.process import Worker
 from worker.run import Outcome, answering, run, verb
+from worker.schema import ready_worker
 from worker.settings import Settings
 
 PERMANENT, USAGE_ERROR, TRANSIENT = 1, 2, 75  # exit codes; 75 is EX_TEMPFAIL: trying again may help
@@ -22,29 +25,57 @@ PERMANENT, USAGE_ERROR, TRANSIENT = 1, 2, 75  # exit codes; 75 is EX_TEMPFAIL: t
 async def one_shot(argv: Sequence[str], options: str, log: Path) -> int:
     """Do the job of an argv and of the words in `options`; the exit code. Raises CatalogError, once the message in `log` says so."""
     begun = Summary("", "", "failed", started_at=datetime.now(UTC))
+    await _stop_when_told()
     try:
+        words, flags = words_and_flags(argv)
+        if words == ["invalidate-cache"]:
+            begun = replace(begun, job=words[0])
+            return await invalidate_cache(Settings.from_env({name: values[-1] for name, values in flags.items()}), begun, log)
         command = from_argv(argv, options)
         begun = replace(begun, job=verb(command.job), repository=str(command.job.key))
-        outcome = await work(command, Settings.from_env(command.flags), begun, log)
-    except CatalogError as error:
-        await tell(log, replace(of_error(begun, error), finished_at=datetime.now(UTC)))
-        raise
+        return await work(command, Settings.from_env(command.flags), begun, log)
+    except (CatalogError, asyncio.CancelledError) as caught:
+        error = caught if isinstance(caught, CatalogError) else Interrupted("the job was told to stop before it began")
+        await tell(log, of_error(begun, error))
+        raise error from None
+
+
+async def work(command: Command, settings: Settings, begun: Summary, log: Path) -> int:
+    """Do one job and tell of it; a sync is followed by the file work that it left."""
+    worker = await ready_worker(settings)
+    try:
+        outcome = await run(worker, command.job)
+        standing = await _standing(worker, command.job) if isinstance(command.job, SyncRepository) else None
+        await tell(log, of_run(begun, outcome, standing))
+        if isinstance(command.job, SyncRepository) and standing and standing.stored.files_due and is_published(outcome):
+            await run(worker, FetchFiles(command.job.repository, command.job.incarnation))
+    finally:
+        await worker.close()
     print(json.dumps(outcome.document()))
     return exit_code(outcome.error) if outcome.state == "failed" else 0
 
 
-async def work(command: Command, settings: Settings, begun: Summary, log: Path) -> Outcome:
-    """Do one job and tell of it; a sync is followed by the file work that it left."""
-    worker = await Worker.open(settings)
+async def invalidate_cache(settings: Settings, begun: Summary, log: Path) -> int:
+    """Let the next sync of every repository of the database read everything again."""
+    worker = await ready_worker(settings)
     try:
-        outcome = await run(worker, command.job)
-        standing = await _standing(worker, command.job) if isinstance(command.job, SyncRepository) else None
-        await tell(log, replace(of_run(begun, outcome, standing), finished_at=datetime.now(UTC)))
-        if isinstance(command.job, SyncRepository) and standing and standing.stored.files_due and is_published(outcome):
-            await run(worker, FetchFiles(command.job.repository, command.job.incarnation))
-        return outcome
+        from catalog import store  # noqa: PLC0415 - brings SQLAlchemy, which an unchanged run does without
+
+        async with answering(), worker.transaction() as connection:
+            repositories = await store.forget_listings(connection)
     finally:
         await worker.close()
+    await tell(log, replace(begun, state="done", result="changed" if repositories else "unchanged"))
+    print(json.dumps({"job": begun.job, "state": "done", "repositories": repositories}))
+    return 0
+
+
+async def _stop_when_told() -> None:
+    """A Pod that is deleted gets SIGTERM: the job is cancelled, and says so."""
+    task = asyncio.current_task()
+    assert task
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
 
 
 async def _standing(worker: Worker, job: SyncRepository) -> Standing | None:
@@ -56,9 +87,10 @@ async def _standing(worker: Worker, job: SyncRepository) -> Standing | None:
 
 async def tell(log: Path, summary: Summary) -> None:
     """Write the termination message, where there is a place for one."""
-    if log.is_file():
-        with suppress(OSError):  # a full disk is no reason to lose the run's exit code
-            log.write_text(summary.message())
+    message = replace(summary, finished_at=datetime.now(UTC)).message()
+    with suppress(OSError):  # what cannot be told is no reason to fail
+        if log.is_file():
+            log.write_text(message)
 
 
 def is_published(outcome: Outcome) -> bool:
@@ -102,6 +134,6 @@ def _of_standing(summary: Summary, standing: Standing) -> Summary:
         versions=stored.versions,
         notes=standing.notes_total,
         first_notes=tuple(map(str, standing.notes)),
-        revision=stored.body_sha256.hex() if stored.body_sha256 else None,
+        revision=f"sha256:{stored.body_sha256.hex()}" if stored.body_sha256 else None,
         held=Held(held.reason, held.removals) if held else None,
     )

@@ -11,7 +11,7 @@ import structlog
 
 from catalog import tick
 from catalog.database import FILES_LOCK, SYNC_LOCK, release_locks
-from catalog.errors import CatalogError, LimitExceeded, RepositoryGone, StoreRefused, StoreUnavailable
+from catalog.errors import CatalogError, Interrupted, LimitExceeded, RepositoryGone, SchemaMissing, StoreRefused, StoreUnavailable
 from catalog.jobs import CleanUpRepository, FetchFiles, Job, SyncRepository, to_argv
 from catalog.options import setting
 from catalog.report import Report, State
@@ -61,10 +61,13 @@ async def answering() -> AsyncGenerator[None]:
     """What goes wrong between us and PostgreSQL, in our words. Raises StoreUnavailable."""
     try:
         yield
-    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
-        raise StoreUnavailable("the database has no schema of ours yet: run `python -m migrations`") from None
-    except psycopg.OperationalError as error:
-        raise StoreUnavailable(f"PostgreSQL went away: {str(error).strip()}") from None
+    except Exception as error:
+        cause = getattr(error, "orig", error)  # below SQLAlchemy's own
+        if isinstance(cause, psycopg.errors.UndefinedTable | psycopg.errors.InvalidSchemaName):
+            raise SchemaMissing("the database has no schema of ours yet: run `python -m migrations`") from None
+        if isinstance(cause, psycopg.OperationalError):
+            raise StoreUnavailable(f"PostgreSQL went away: {str(cause).strip()}") from None
+        raise
 
 
 def verb(job: Job) -> str:
@@ -164,6 +167,10 @@ async def failures(worker: Worker, number: int, repository: int | None, report: 
         yield failed
     except CatalogError as error:
         failed.append(error)
+    except asyncio.CancelledError:
+        if task := asyncio.current_task():
+            task.uncancel()
+        failed.append(Interrupted("the job was told to stop before it was done; what it had published stays"))
     except Exception as error:
         cause = getattr(error, "orig", error)  # below SQLAlchemy's own
         if isinstance(cause, psycopg.OperationalError):

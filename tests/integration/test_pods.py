@@ -1,85 +1,43 @@
-"""One-shot workers as Pods have them: real processes, their exit codes, and what they leave as the termination message."""
+"""One-shot workers as Pods have them: their exit codes, and what they leave as the termination message."""
 
 import json
-import os
-import subprocess
-from dataclasses import dataclass
+import signal
+import socket
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from catalog.report import Summary, summary_in
-from cli import servers
-from tests.conftest import ROOT, Database
-from tests.fakes.helm_repo import HelmRepo, archive, index
+from catalog.database import SYNC_LOCK
+from catalog.report import summary_in
+from tests.conftest import Database, until
+from tests.fakes.helm_repo import Gate, HelmRepo, archive, index
 from tests.fakes.listings import listing, many
-
-NAMESPACE = "--namespace=default"
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A process that has ended; `summary` is its termination message, if it is one."""
-
-    code: int
-    out: str
-    err: str
-    message: str
-
-    @property
-    def summary(self) -> Summary:
-        summary = summary_in(self.message)
-        assert summary, self.message or self.err
-        return summary
-
-
-@dataclass(frozen=True)
-class Pod:
-    """A container that is started anew for each job."""
-
-    database: Database
-    repo: HelmRepo
-    log: Path
-
-    def start(self, *argv: str, **environment: str) -> subprocess.Popen[str]:
-        self.log.write_text("")
-        ours = {"CHARTFLEET_DATABASE_URL": self.database.writer, "CHARTFLEET_TERMINATION_LOG": str(self.log)}
-        variables = {name: value for name, value in {**os.environ, **ours, **environment}.items() if value}
-        words = servers.python("worker", *argv)
-        return subprocess.Popen(words, cwd=ROOT, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-    def ended(self, process: subprocess.Popen[str]) -> Ended:
-        out, err = process.communicate(timeout=60)
-        return Ended(process.returncode, out, err, self.log.read_text())
-
-    def run(self, *argv: str, **environment: str) -> Ended:
-        return self.ended(self.start(*argv, **environment))
-
-    def sync(self, *flags: str, **environment: str) -> Ended:
-        return self.run("sync", NAMESPACE, "demo", self.repo.url, "helm", *flags, **environment)
+from tests.integration.catalogue import content, places
+from tests.integration.pods import NAMESPACE, Pod
 
 
 @pytest.fixture
 def pod(database: Database, repo: HelmRepo, tmp_path: Path) -> Pod:
-    return Pod(database, repo, tmp_path / "termination-log")
+    return Pod(database.writer, repo, tmp_path / "termination-log")
 
 
-def hashes(database: Database) -> str:
-    [(revision,)] = database.rows("select encode(body_sha256, 'hex') from chartfleet.repositories")
+def revision_of(database: Database) -> str:
+    [(revision,)] = database.rows("select 'sha256:' || encode(body_sha256, 'hex') from chartfleet.repositories")
     return str(revision)
 
 
 # The termination message
 
 
-def test_a_sync_leaves_what_it_did_and_how_the_repository_stands(pod: Pod) -> None:
+def test_a_sync_leaves_what_it_did_and_how_the_repository_stands(pod: Pod, database: Database) -> None:
     pod.repo.index = index({"app": [{"version": "1.0.0"}, {"version": "0.9.0"}], "odd": [{"version": "one"}]})
     first = pod.sync()
     said = first.summary
     assert (first.code, said.job, said.repository, said.state, said.result) == (0, "sync", "default/demo", "done", "changed")
     assert (said.charts, said.versions, said.added, said.notes, len(said.first_notes)) == (1, 2, 2, 1, 1)
     assert said.first_notes[0].startswith("odd one: ")
-    assert (said.revision, said.error, said.held) == (hashes(pod.database), None, None)
+    assert (said.revision, said.error, said.held) == (revision_of(database), None, None)
     assert said.started_at
     assert said.finished_at
     assert said.started_at <= said.finished_at
@@ -94,11 +52,11 @@ def test_an_unchanged_sync_still_says_how_the_repository_stands(pod: Pod) -> Non
     assert (said.revision, said.added) == (before.revision, 0)
 
 
-def test_after_the_archives_the_message_still_tells_of_the_sync(pod: Pod) -> None:
+def test_after_the_archives_the_message_still_tells_of_the_sync(pod: Pod, database: Database) -> None:
     pod.repo.index = index({"app": [{"version": "1.0.0"}]})
     pod.repo.archives = {"app-1.0.0.tgz": archive("app", README__md="# App")}
     said = pod.sync().summary
-    assert pod.database.rows("select job, state from chartfleet.sync_runs order by id") == [("sync", "done"), ("files", "done")]
+    assert database.rows("select job, state from chartfleet.sync_runs order by id") == [("sync", "done"), ("files", "done")]
     assert (said.job, said.run) == ("sync", 1)
 
 
@@ -142,8 +100,164 @@ def test_a_process_that_fails_before_its_run_says_why(
     assert "canary" not in ended.message + ended.out + ended.err
 
 
-def test_what_is_newer_than_kubeapps_flags_comes_in_one_variable(pod: Pod) -> None:
+def test_what_is_newer_than_kubeapps_flags_comes_in_one_variable(pod: Pod, database: Database) -> None:
     pod.repo.index = index({"app": [{"version": "1.0.0"}]})
     assert pod.sync(CHARTFLEET_OPTIONS="--option=files=none --option=incarnation=u-1").code == 0
-    assert pod.database.rows("select applied_files, incarnation from chartfleet.repositories") == [("none", "u-1")]
+    assert database.rows("select applied_files, incarnation from chartfleet.repositories") == [("none", "u-1")]
     assert pod.repo.archive_requests() == []
+
+
+# Kubeapps' command lines
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--debug", "--logtostderr", "-v", "4"],
+        ["-v=4", "--v=4", "--stderrthreshold", "INFO", "--alsologtostderr=true"],
+        ["-v4", "--vmodule=a=1", "--user-agent-comment=kubeapps/2.12", "--global-repos-namespace", "kubeapps"],
+    ],
+)
+def test_flags_of_kubeapps_syncer_stand_before_or_after_the_words(pod: Pod, flags: list[str]) -> None:
+    words = ["sync", "demo", pod.repo.url, "helm"]
+    assert [pod.run(*flags, *words, NAMESPACE).code, pod.run(*words, NAMESPACE, *flags).code] == [0, 0]
+
+
+@pytest.mark.parametrize("argv", [["help"], ["help", "sync"], ["--help"], ["sync", "-h"], ["delete", "--namespace=x", "--help"]])
+def test_help_is_had_without_a_database(pod: Pod, argv: list[str]) -> None:
+    ended = pod.run(*argv, CHARTFLEET_DATABASE_URL="")
+    assert (ended.code, ended.out.split()[0], ended.message) == (0, "usage:", "")
+
+
+def test_the_version_is_had_without_a_database(pod: Pod) -> None:
+    ended = pod.run("--version", CHARTFLEET_DATABASE_URL="")
+    assert (ended.code, ended.out.split()[0]) == (0, "chartfleet")
+
+
+def test_invalidate_cache_lets_all_be_read_again_and_loses_nothing(pod: Pod, database: Database) -> None:
+    pod.repo.index = listing(many(20, 5))
+    pod.sync()
+    pod.repo.index = listing(many(2, 5))
+    pod.sync()
+    before = places(database, "demo")
+    ended = pod.run("invalidate-cache")
+    assert (ended.code, ended.summary.job, ended.summary.result, json.loads(ended.out)["repositories"]) == (
+        0,
+        "invalidate-cache",
+        "changed",
+        1,
+    )
+    assert len(content(database, "demo")) == 20 + 100
+    held = pod.sync()
+    assert "If-None-Match" not in pod.repo.requests[-1][1]
+    assert (held.summary.error_class, held.summary.held and held.summary.held.removals) == ("RemovalsHeld", 90)
+    pod.repo.index = listing(many(20, 5))
+    again = pod.sync("--option=files=none")
+    assert (again.summary.result, again.summary.charts, again.summary.held) == ("unchanged", 20, None)
+    assert [place for place in places(database, "demo") if place[0] != "chart"] == [place for place in before if place[0] != "chart"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "header"),
+    [
+        ({"AUTHORIZATION_HEADER": "Bearer canary"}, "Bearer canary"),
+        ({"DOCKER_CONFIG_JSON": '{"auths": {"h": {"username": "foo", "password": "bar"}}}'}, "Basic Zm9vOmJhcg=="),
+    ],
+)
+def test_a_login_comes_from_the_environment_when_the_job_names_no_secret(pod: Pod, environment: dict[str, str], header: str) -> None:
+    ended = pod.sync(**environment)
+    assert (ended.code, pod.repo.requests[0][1]["Authorization"]) == (0, header)
+    assert "canary" not in ended.out + ended.err + ended.message
+
+
+# Exit codes
+
+
+def test_a_job_that_somebody_else_does_is_no_failure(pod: Pod, database: Database) -> None:
+    pod.sync()
+    with psycopg.connect(database.writer) as connection:
+        connection.execute("select pg_advisory_lock(%s, id) from chartfleet.repositories", (SYNC_LOCK,))
+        ended = pod.sync()
+    assert (ended.code, ended.summary.state, ended.summary.error_class) == (0, "skipped", None)
+
+
+def test_a_job_of_a_deleted_repository_is_no_failure(pod: Pod, database: Database) -> None:
+    pod.sync("--option=incarnation=first")
+    assert pod.run("delete", "demo", NAMESPACE, CHARTFLEET_OPTIONS="--option=incarnation=first").code == 0
+    ended = pod.sync("--option=incarnation=first")
+    assert (ended.code, ended.summary.state, ended.summary.error_class, ended.summary.charts) == (0, "skipped", "RepositoryGone", None)
+    assert database.rows("select id from chartfleet.repositories") == []
+
+
+@pytest.mark.parametrize(
+    ("status", "flags", "environment", "code", "reason"),
+    [
+        (404, [], {}, 1, "SourceRefused"),
+        (503, [], {}, 75, "SourceUnavailable"),
+        (200, ["--option=auth-secret=login/password"], {}, 75, "WaitingForSecret"),
+        (200, ["--filter-rules", '{"jq": "("}'], {}, 1, "InvalidRepository"),
+        (200, [], {"CHARTFLEET_CLIENT_CERT_FILE": "/nowhere"}, 2, "InvalidJob"),
+    ],
+)
+def test_an_exit_code_says_whether_trying_again_may_help(
+    pod: Pod, status: int, flags: list[str], environment: dict[str, str], code: int, reason: str
+) -> None:
+    pod.repo.status, pod.repo.index = status, index({"app": [{"version": "1.0.0"}]})
+    ended = pod.sync(*flags, **environment)
+    assert (ended.code, ended.summary.error_class, ended.summary.transient) == (code, reason, code == 75)
+
+
+# A Pod that is deleted
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_sync_that_is_told_to_stop_says_so_and_publishes_nothing(pod: Pod, database: Database, number: int) -> None:
+    gate = pod.repo.gates["index.yaml"] = Gate(at=10)
+    process = pod.start("sync", NAMESPACE, "demo", pod.repo.url, "helm")
+    assert gate.reached.wait(60)
+    process.send_signal(number)
+    ended = pod.ended(process)
+    gate.open.set()
+    assert (ended.code, ended.summary.error_class, ended.summary.transient) == (75, "Interrupted", True)
+    assert database.rows("select state, error_class from chartfleet.sync_runs") == [("failed", "Interrupted")]
+    assert database.rows("select body_sha256 from chartfleet.repositories") == [(None,)]
+
+
+def test_a_sync_that_is_stopped_amid_its_publication_takes_all_of_it_back(pod: Pod, database: Database) -> None:
+    pod.repo.index = index({"app": [{"version": "1.0.0"}]})
+    with psycopg.connect(database.admin) as connection:
+        connection.execute("lock table chartfleet.ledger in share mode")
+        process = pod.start("sync", NAMESPACE, "demo", pod.repo.url, "helm")
+        waiting = "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        until("the ledger to be written", lambda: database.rows(f"{waiting} and query ilike %s", "%insert into chartfleet.ledger%"))
+        process.terminate()
+        ended = pod.ended(process)
+    assert (ended.code, ended.summary.error_class) == (75, "Interrupted")
+    assert database.rows("select id from chartfleet.charts") == []
+
+
+def test_archives_that_are_cut_short_leave_the_syncs_result(pod: Pod, database: Database) -> None:
+    pod.repo.index = index({"app": [{"version": "1.0.0"}]})
+    pod.repo.archives = {"app-1.0.0.tgz": archive("app")}
+    gate = pod.repo.gates["app-1.0.0.tgz"] = Gate(at=10)
+    process = pod.start("sync", NAMESPACE, "demo", pod.repo.url, "helm")
+    assert gate.reached.wait(60)
+    assert summary_in(pod.log.read_text())
+    process.terminate()
+    ended = pod.ended(process)
+    gate.open.set()
+    assert (ended.code, ended.summary.job, ended.summary.result) == (0, "sync", "changed")
+    assert database.rows("select job, state from chartfleet.sync_runs order by id") == [("sync", "done"), ("files", "failed")]
+
+
+def test_a_job_is_told_to_stop_before_it_reaches_its_database(pod: Pod) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        process = pod.start(
+            "sync", NAMESPACE, "demo", pod.repo.url, "helm", CHARTFLEET_DATABASE_URL=f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d"
+        )
+        silent.settimeout(60)
+        connection, _ = silent.accept()
+        process.terminate()
+        ended = pod.ended(process)
+        connection.close()
+    assert (ended.code, ended.summary.error_class, ended.summary.run) == (75, "Interrupted", None)
