@@ -48,8 +48,8 @@ bench: workshop ## measure syncs: time, memory, requests, rows; BENCH=growth (or
 e2e: workshop ## run only the tests of whole programs
 	@exec .venv/bin/pytest -ra tests/e2e
 
-cluster: workshop ## build the tests' own Kubernetes, once: 10 minutes with Go
-	@exec .venv/bin/python -m tests.cluster build
+cluster: ## build the tests' own Kubernetes, once: 10 minutes with Go
+	@exec python3 -m tests.cluster.build
 
 docs: runtime ## write docs/openapi.json and, with chromium, docs/page.png
 	@exec .venv/bin/python -m cli.pictures docs

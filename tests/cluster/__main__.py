@@ -1,4 +1,4 @@
-"""python -m tests.cluster: build devcluster; run a cluster by hand."""
+"""python -m tests.cluster: run a cluster by hand; keep one for a test run."""
 
 import argparse
 import signal
@@ -16,16 +16,14 @@ from tests.cluster.sharing import end, keep
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.cluster", description="A Kubernetes on 127.0.0.1 for tests.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("build", help="build it into ~/.cache/chartfleet, unless it is there; prints the place")
     for name, text in (("run", "run a cluster until Ctrl-C"), ("keep", "run a test run's cluster until nobody uses it")):
         command = commands.add_parser(name, help=text)
         command.add_argument("--node", action="store_true", help="run Pods too: as root, with containerd and runc")
         command.add_argument("directory", type=Path, help="where everything of the cluster is, absent or empty")
     options = parser.parse_args()
+    if options.node and (lack := node.unable() or node.missing()):
+        parser.error(f"--node needs {lack}: {node.PACKAGES}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    if options.command == "build":
-        print(build())
-        return
     # All clusters' Pods share their addresses.
     alone = locked(Path(tempfile.gettempdir()) / "devcluster-node.lock") if options.node else nullcontext()
     with alone:
@@ -46,6 +44,4 @@ def run(directory: Path, with_node: bool) -> None:
 
 
 if __name__ == "__main__":
-    if (lack := node.missing()) and "--node" in sys.argv:
-        sys.exit(f"--node needs {lack}: {node.PACKAGES}")
     main()

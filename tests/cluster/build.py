@@ -1,4 +1,4 @@
-"""Builds devcluster and its two images into the user's cache, once for each state of their sources: python -m tests.cluster build."""
+"""Builds devcluster and its two images into the user's cache, once for each state of their sources: python3 -m tests.cluster.build."""
 
 import hashlib
 import json
@@ -114,3 +114,7 @@ def write_busybox(image: Path) -> None:
         for applet in set(told(str(BUSYBOX), "--list").split()) - {"busybox"}:
             (root / "bin" / applet).symlink_to("busybox")
         pack("localhost/devcluster/busybox:1", root, image, ["/bin/sh"])
+
+
+if __name__ == "__main__":
+    print(build())

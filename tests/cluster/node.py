@@ -16,14 +16,20 @@ TEMPLATES = Path(__file__).with_name("templates")
 CGROUPS = Path("/sys/fs/cgroup")
 NAME = "localhost"  # a name that the API server can resolve: it asks the kubelet for logs
 PLUGINS = Path("/usr/lib/cni")
-PACKAGES = "apt-get install --no-install-recommends containerd runc containernetworking-plugins util-linux"
+PACKAGES = "apt-get install --no-install-recommends containerd runc containernetworking-plugins"
+
+
+def unable() -> str | None:
+    """What this process is not allowed and a node needs, such as in a container without privileges."""
+    if os.geteuid() != 0:
+        return "root"
+    allowed = subprocess.run(["unshare", "--pid", "--mount", "--fork", "true"], check=False, capture_output=True).returncode == 0
+    return None if allowed else "the right to mount"
 
 
 def missing() -> str | None:
     """What a node needs and this machine lacks."""
-    if os.geteuid() != 0:
-        return "root"
-    programs = [name for name in ("containerd", "ctr", "runc", "unshare") if not shutil.which(name)]
+    programs = [name for name in ("containerd", "ctr", "runc") if not shutil.which(name)]
     return ", ".join([*programs, *(["CNI plugins"] if not PLUGINS.exists() else [])]) or None
 
 

@@ -1,7 +1,6 @@
-"""Builds the image of the real Dockerfile with buildah, once for each state of what goes in: python -m tests.image.build."""
+"""Builds the image of the real Dockerfile with buildah, once for each state of what goes in: python3 -m tests.image.build."""
 
 import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -22,9 +21,7 @@ PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def missing() -> str | None:
-    """What a build needs and this machine lacks."""
-    if os.geteuid() != 0:
-        return "root"
+    """What a build needs, besides root, and this machine lacks."""
     return ", ".join(name for name in ("buildah", "runc", "debootstrap") if not shutil.which(name)) or None
 
 
