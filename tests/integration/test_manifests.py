@@ -7,7 +7,6 @@ import pytest
 
 from catalog.cron import cron_problem
 from catalog.model import SecretRef
-from controller.comparison import covers
 from controller.desired import Desired
 from controller.flags import JobSettings
 from controller.kinds.apprepository import parse
@@ -15,6 +14,7 @@ from controller.manifests import clean_up_job, cron_job, sync_job
 from controller.names import clean_up_name, cron_job_name, one_off_name
 from tests.cluster.fixtures import new_namespace
 from tests.cluster.kube import APPLY, Kube, Refused
+from tests.comparison import covers
 from tests.conformance.kubeapps_objects import OBJECTS, loaded
 from tests.conftest import missing, until
 from tests.unit.test_schedule import REFUSED, TAKEN

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from controller.comparison import covers
 from controller.flags import JobSettings
 from controller.manifests import cron_job
+from tests.comparison import covers
 from tests.unit.test_manifests import desired
 
 TEMPLATE: dict[str, Any] = {
