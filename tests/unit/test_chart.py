@@ -154,7 +154,15 @@ def test_the_controller_may_do_what_it_needs_and_nothing_else(helm: str, tmp_pat
     assert granted(helm, {"watchNamespaces": ["a", "b"]}, tmp_path) == {"a": FOLLOWS, "b": FOLLOWS, "default": RUNS}
     assert granted(helm, {"mode": "directory"}, tmp_path) == {"default": RUNS}
     assert granted(helm, {"backend": "celery"}, tmp_path) == {None: {**FOLLOWS, "secrets": "list watch"}}
-    assert granted(helm, {"serviceAccount": "mine"}, tmp_path) == {}
+    assert granted(helm, {"rbac": False}, tmp_path) == {}
+
+
+def test_the_rights_may_go_to_an_account_that_is_there_already(helm: str, tmp_path: Path) -> None:
+    manifests = rendered(helm, {**SECRETS, "controller": {"serviceAccount": "kubeapps-controller"}}, tmp_path)
+    assert not [manifest for manifest in manifests if manifest["kind"] == "ServiceAccount"]
+    assert pods(manifests)["controller"]["serviceAccountName"] == "kubeapps-controller"
+    subjects = [subject["name"] for manifest in manifests for subject in manifest.get("subjects", [])]
+    assert set(subjects) == {"kubeapps-controller"}
 
 
 def test_jobs_in_the_repositories_own_namespaces_need_rights_there(helm: str, tmp_path: Path) -> None:
