@@ -9,9 +9,8 @@ import click
 import pytest
 
 from catalog import errors
-from controller import ended, reconcile, status
+from controller import cluster, ended, reconcile, status
 from controller.__main__ import main
-from controller.backends import kubernetes
 from controller.kinds import apprepository
 from controller.metrics import Metrics, Standings
 from controller.seen import Seen
@@ -64,7 +63,7 @@ def fields_of(part: str) -> set[str]:
 
 def reasons() -> set[str]:
     """What a condition's reason may be, from where the code says it."""
-    kinds = [each for module in (errors, kubernetes) for each in vars(module).values() if isinstance(each, type)]
+    kinds = [each for module in (errors, cluster) for each in vars(module).values() if isinstance(each, type)]
     said = {each.__name__ for each in kinds if issubclass(each, errors.CatalogError)} - NEVER_SAID - {"ApiRefused", "ApiUnavailable"}
     written = {word for module in (apprepository, status, reconcile, ended) for word in reasons_in(Path(str(module.__file__)))}
     return said | written | OF_RUNS | JOBS_OWN
@@ -87,6 +86,13 @@ def test_every_flag_has_its_row() -> None:
     documented = first_words("Every flag")
     assert len(documented) == len(set(documented))
     assert set(documented) == flags()
+
+
+def test_every_flags_default_is_told() -> None:
+    told = {words(flag)[0]: words(kubeapps if ours == "same" else ours) for flag, kubeapps, ours, _ in rows("Every flag")[1:]}
+    defaults = {option.opts[0]: option.default for option in main.params if isinstance(option, click.Option)}
+    written = {flag: str(default) for flag, default in defaults.items() if isinstance(default, str | int) and not isinstance(default, bool)}
+    assert {flag: told[flag][0] for flag, default in written.items() if default} == {flag: text for flag, text in written.items() if text}
 
 
 def test_every_field_has_its_heading_or_row() -> None:
