@@ -203,8 +203,10 @@ class KubernetesBackend:
             raise ResourceConflict(f"CronJob {namespace}/{name} exists and is not this repository's: rename or delete one of them")
 
     async def _run(self, desired: Desired) -> None:
-        """Create the one-off Job, or wait for room."""
+        """Create the one-off Job, or wait for room; nothing where the last one was for the same."""
         key, before = desired.key, self._handled(desired.key, {})
+        if before.fingerprint == desired.fingerprint:
+            return
         cause = "change" if before.fingerprint else "first"
         if not self.room(cause, datetime.now(UTC)):
             self.waiting[key] = None
