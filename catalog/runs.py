@@ -21,6 +21,7 @@ from catalog.schedule import Cron, Every, Schedule, next_due
 
 CHANNEL = "chartfleet_work"  # NOTIFY: there may be something to claim
 MOST_ATTEMPTS = 5
+KEPT_RUNS = 50  # of a repository and job
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +240,7 @@ async def recover(connection: AsyncConnection) -> int:
     return len((await connection.execute(statement, {"attempts": MOST_ATTEMPTS, "lock": SYNC_LOCK})).all())
 
 
-async def forget_old_runs(connection: AsyncConnection, kept: int) -> None:
+async def forget_old_runs(connection: AsyncConnection, kept: int = KEPT_RUNS) -> None:
     """Keep the last runs of each repository and, whatever their age, the last that succeeded and the last that read the listing."""
     statement = text("""
         delete from chartfleet.sync_runs u using (

@@ -115,9 +115,15 @@ _OPEN = """
     on conflict (namespace, name) do nothing
 """
 
+# Whoever holds a repository's lock knows that nobody else is at it; the fleet's own runs are queued again by its schedulers.
 _BEGIN = """
+    with lost as (
+      update chartfleet.sync_runs
+      set state = 'failed', finished_at = now(), phase = null, error_class = 'WorkerLost', error = 'its worker died', transient = true
+      where repository_id = %(repository)s and job = %(job)s and state = 'running' and cause = 'command'
+    )
     insert into chartfleet.sync_runs (repository_id, namespace, name, job, cause, argv, state, attempt, started_at, worker)
-    values (%s, %s, %s, %s, 'command', %s, 'running', 1, now(), %s)
+    values (%(repository)s, %(namespace)s, %(name)s, %(job)s, 'command', %(argv)s, 'running', 1, now(), %(worker)s)
     returning id
 """
 
@@ -144,6 +150,12 @@ _FAILED = """
         charts = %(charts)s, versions = %(versions)s, added = %(added)s, changed = %(changed)s, removed = %(removed)s,
         notes = %(notes)s, notes_total = %(notes_total)s, requests = %(requests)s, bytes = %(bytes)s, phases = %(phases)s
     where id = %(id)s
+"""
+
+_CLAIM_CHORE = """
+    insert into chartfleet.housekeeping as h (task, done_at) values (%s, now())
+    on conflict (task) do update set done_at = now() where h.done_at < now() - interval '1 hour'
+    returning task
 """
 
 # A transient failure is tried again after a minute, two, four … up to an hour, unless the schedule comes first.
@@ -222,9 +234,9 @@ async def try_lock(connection: AsyncConnection, key: RepositoryKey, kind: int) -
 async def begin_run(
     connection: AsyncConnection, repository: int | None, key: RepositoryKey, job: str, argv: Sequence[str], worker: str
 ) -> int:
-    """A new run, started by hand or by a Pod; returns its id."""
-    cursor = await connection.execute(_BEGIN, (repository, key.namespace, key.name, job, list(argv), worker))
-    row = await cursor.fetchone()
+    """A new run, started by hand or by a Pod, with whose lock the former ones of its sort are over; returns its id."""
+    where = {"repository": repository, "namespace": key.namespace, "name": key.name}
+    row = await (await connection.execute(_BEGIN, {**where, "job": job, "argv": list(argv), "worker": worker})).fetchone()
     assert row is not None
     return row[0]
 
@@ -250,6 +262,11 @@ async def fail_run(connection: AsyncConnection, run: int, repository: int | None
     await connection.execute(_FAILED, {"id": run, **_columns(report), **values})
     if error.transient and repository is not None:
         await connection.execute(_SOONER, {"repository": repository, "wait": getattr(error, "retry_after", None) or 0})
+
+
+async def claim_chore(connection: AsyncConnection, task: str) -> bool:
+    """Whether the caller is to do a chore that is done once an hour, by whoever comes by."""
+    return (await (await connection.execute(_CLAIM_CHORE, (task,))).fetchone()) is not None
 
 
 def _columns(report: Report) -> dict[str, object]:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from catalog import tick
-from catalog.errors import CatalogError, Interrupted, InvalidJob, RemovalsHeld
+from catalog.errors import CatalogError, Interrupted, InvalidJob, RemovalsHeld, StoreUnavailable
 from catalog.jobs import Command, FetchFiles, SyncRepository, from_argv, words_and_flags
 from catalog.report import FIRST_NOTES, Held, Summary
 from catalog.tick import Standing
@@ -42,13 +42,16 @@ async def one_shot(argv: Sequence[str], options: str, log: Path) -> int:
 
 async def work(command: Command, settings: Settings, begun: Summary, log: Path) -> int:
     """Do one job and tell of it; a sync is followed by the file work that it left."""
-    worker = await ready_worker(settings)
+    async with answering():
+        worker = await ready_worker(settings)
     try:
         outcome = await run(worker, command.job)
         standing = await _standing(worker, command.job) if isinstance(command.job, SyncRepository) else None
         await tell(log, of_run(begun, outcome, standing))
-        if isinstance(command.job, SyncRepository) and standing and standing.stored.files_due and is_published(outcome):
-            await run(worker, FetchFiles(command.job.repository, command.job.incarnation))
+        with suppress(StoreUnavailable):  # what is left to do is the next job's as well
+            if isinstance(command.job, SyncRepository) and standing and standing.stored.files_due and is_published(outcome):
+                await run(worker, FetchFiles(command.job.repository, command.job.incarnation))
+            await _forget_old_runs(worker)
     finally:
         await worker.close()
     print(json.dumps(outcome.document()))
@@ -57,7 +60,8 @@ async def work(command: Command, settings: Settings, begun: Summary, log: Path) 
 
 async def invalidate_cache(settings: Settings, begun: Summary, log: Path) -> int:
     """Let the next sync of every repository of the database read everything again."""
-    worker = await ready_worker(settings)
+    async with answering():
+        worker = await ready_worker(settings)
     try:
         from catalog import store  # noqa: PLC0415 - brings SQLAlchemy, which an unchanged run does without
 
@@ -83,6 +87,18 @@ async def _standing(worker: Worker, job: SyncRepository) -> Standing | None:
         connection = await worker.connected()
         async with connection.transaction():
             return await tick.standing(connection, job.key)
+
+
+async def _forget_old_runs(worker: Worker) -> None:
+    """What a scheduler does where there is one."""
+    async with answering():
+        async with worker.connection.transaction():
+            due = await tick.claim_chore(worker.connection, "runs")
+        if due:
+            from catalog import runs  # noqa: PLC0415 - as above
+
+            async with worker.transaction() as connection:
+                await runs.forget_old_runs(connection)
 
 
 async def tell(log: Path, summary: Summary) -> None:

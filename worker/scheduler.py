@@ -25,7 +25,6 @@ log = structlog.get_logger()
 BATCH = 200
 UNDER_WAY = 100  # runs sent and not finished: what more than a worker could want, and little enough for a request to overtake
 LONGEST_WAIT = 2.0  # seconds between looks, when nobody notifies
-KEPT_RUNS = 50
 
 
 async def tick(engine: AsyncEngine, broker: Celery) -> float:
@@ -101,7 +100,7 @@ async def forget(engine: AsyncEngine) -> None:
     while True:
         with suppress(StoreUnavailable, DBAPIError, psycopg.Error):  # the next hour does as well
             async with engine.begin() as connection:
-                await runs.forget_old_runs(connection, KEPT_RUNS)
+                await runs.forget_old_runs(connection)
         await asyncio.sleep(3600)
 
 

@@ -261,3 +261,41 @@ def test_a_job_is_told_to_stop_before_it_reaches_its_database(pod: Pod) -> None:
         ended = pod.ended(process)
         connection.close()
     assert (ended.code, ended.summary.error_class, ended.summary.run) == (75, "Interrupted", None)
+
+
+# What a scheduler would do, where there is none
+
+
+def test_the_run_of_a_killed_pod_is_closed_by_the_next_of_its_repository(pod: Pod, database: Database) -> None:
+    gate = pod.repo.gates["index.yaml"] = Gate(at=10)
+    process = pod.start("sync", NAMESPACE, "demo", pod.repo.url, "helm")
+    assert gate.reached.wait(60)
+    process.kill()
+    assert pod.ended(process).message == ""
+    gate.open.set()
+    until("its lock to be free", lambda: not database.rows("select 1 from pg_locks where locktype = 'advisory' and objsubid = 2"))
+    pod.repo.gates.clear()
+    assert [pod.run("sync", NAMESPACE, name, pod.repo.url, "helm").code for name in ("another", "demo")] == [0, 0]
+    found = database.rows("select name, state, error_class from chartfleet.sync_runs where job = 'sync' order by id")
+    assert found == [("demo", "failed", "WorkerLost"), ("another", "done", None), ("demo", "done", None)]
+
+
+def test_runs_that_the_fleet_sends_again_are_left_to_it(pod: Pod, database: Database) -> None:
+    pod.sync()
+    database.rows("""insert into chartfleet.sync_runs (repository_id, namespace, name, job, cause, argv, state)
+                     select repository_id, namespace, name, job, 'schedule', argv, 'running' from chartfleet.sync_runs""")
+    pod.sync()
+    assert database.rows("select state from chartfleet.sync_runs where cause = 'schedule'") == [("running",)]
+
+
+def test_old_runs_are_forgotten_once_an_hour(pod: Pod, database: Database) -> None:
+    pod.sync()
+    more = """insert into chartfleet.sync_runs (repository_id, namespace, name, job, cause, argv, state, finished_at)
+              select repository_id, namespace, name, job, cause, argv, state, now() from chartfleet.sync_runs, generate_series(1, 80)
+              where id = 1"""
+    database.rows(more)
+    pod.sync()
+    assert database.rows("select count(*) from chartfleet.sync_runs") == [(82,)]
+    database.rows("update chartfleet.housekeeping set done_at = now() - interval '61 minutes' where task = 'runs'")
+    pod.sync()
+    assert database.rows("select count(*) from chartfleet.sync_runs") == [(51,)]  # and the last that read the listing
