@@ -184,8 +184,15 @@ def _security(pod: Manifest, container: Manifest) -> Manifest:
 
 
 def _container(name: str, argv: Sequence[str], settings: JobSettings) -> Manifest:
-    command = {"command": [settings.sync_command], "args": [_literal(word) for word in argv]}
-    return {"name": name, "image": settings.sync_image, "imagePullPolicy": "IfNotPresent", **command}
+    """The fields that are ours to say, whatever the template does."""
+    return {
+        "name": name,
+        "image": settings.sync_image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": [settings.sync_command],
+        "args": [_literal(word) for word in argv],
+        "terminationMessagePath": "/dev/termination-log",  # where the worker leaves what the status is made of
+    }
 
 
 def _literal(word: str) -> str:

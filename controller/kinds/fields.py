@@ -56,7 +56,9 @@ class Fields:
 
     def each(self, name: str) -> "list[Fields]":
         """The mappings of a list; an absent one is empty."""
-        value = self._value.get(name) or []
+        value = self._value.get(name)
+        if value is None:
+            return []
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             raise self._wrong(name, "must be a list of mappings")
         return [Fields(item, (*self._path, name, str(number))) for number, item in enumerate(value)]

@@ -295,6 +295,7 @@ def test_a_variable_stands_once_and_ours_replaces_the_templates() -> None:
 
 def test_the_first_container_becomes_ours_and_the_others_stay() -> None:
     first = {"name": "x", "image": "other:1", "args": ["y"], "command": ["z"], "imagePullPolicy": "Always", "workingDir": "/w"}
+    first["terminationMessagePath"] = "/other"
     side = {"name": "side", "image": "side:1"}
     pod = pod_of(desired(syncJobPodTemplate={"spec": {"containers": [first, side], "restartPolicy": "Always"}}))
     ours, other = pod["containers"]
@@ -305,6 +306,7 @@ def test_the_first_container_becomes_ours_and_the_others_stay() -> None:
         "IfNotPresent",
     )
     assert (ours["args"][0], ours["workingDir"]) == ("sync", "/w")
+    assert ours["terminationMessagePath"] == "/dev/termination-log"
     assert other == side
 
 

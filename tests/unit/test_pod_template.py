@@ -3,9 +3,14 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from controller.flags import JobSettings
 from controller.kinds.apprepository import parse
 from controller.kinds.fields import InvalidDocument
+from controller.manifests import clean_up_job, cron_job
+from controller.pods import uses
 
 
 def document(template: Any, **spec: Any) -> dict[str, Any]:
@@ -13,6 +18,57 @@ def document(template: Any, **spec: Any) -> dict[str, Any]:
         "metadata": {"name": "a", "namespace": "team"},
         "spec": {"type": "helm", "url": "https://charts.example.com", "syncJobPodTemplate": template, **spec},
     }
+
+
+# Values of any shape below the names that we look at, so that each is met with what it should not be.
+FIELDS = st.sampled_from(
+    [
+        *(
+            "metadata",
+            "labels",
+            "annotations",
+            "spec",
+            "containers",
+            "initContainers",
+            "env",
+            "name",
+            "valueFrom",
+            "secretKeyRef",
+            "envFrom",
+        ),
+        *(
+            "secretRef",
+            "volumeMounts",
+            "mountPath",
+            "volumes",
+            "secret",
+            "secretName",
+            "imagePullSecrets",
+            "securityContext",
+            "capabilities",
+        ),
+        *("add", "resources", "limits", "optional", "x"),
+    ]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner, max_size=4),
+    max_leaves=12,
+)
+CONTAINERS = st.dictionaries(FIELDS, VALUES, max_size=4).map(lambda fields: {"name": "x", **fields})
+PODS = st.dictionaries(FIELDS, VALUES, max_size=4) | st.fixed_dictionaries({"containers": st.lists(CONTAINERS, max_size=2)})
+
+
+@given(VALUES | st.fixed_dictionaries({"spec": PODS}))
+def test_whatever_stands_there_is_refused_by_its_path_or_builds(template: Any) -> None:
+    try:
+        wanted = parse(document(template), lambda *_: "", "test")
+    except InvalidDocument as refused:
+        assert refused.path[:2] == ("spec", "syncJobPodTemplate")  # noqa: PT017 - it may also be taken
+        return
+    assert cron_job(wanted, JobSettings(), "c", held=False)
+    assert clean_up_job(wanted.key, "u", JobSettings(), "j", 1, wanted.pod_template)
+    assert uses(wanted, JobSettings()) is not None
 
 
 @pytest.mark.parametrize(
@@ -37,6 +93,8 @@ def document(template: Any, **spec: Any) -> dict[str, Any]:
         ({"spec": {"containers": [{}, {}]}}, "spec.syncJobPodTemplate.spec.containers.1.name"),
         ({"spec": {"initContainers": [{}]}}, "spec.syncJobPodTemplate.spec.initContainers.0.name"),
         ({"spec": {"volumes": [{"emptyDir": {}}]}}, "spec.syncJobPodTemplate.spec.volumes.0.name"),
+        ({"spec": {"imagePullSecrets": False}}, "spec.syncJobPodTemplate.spec.imagePullSecrets"),
+        ({"spec": {"volumes": ""}}, "spec.syncJobPodTemplate.spec.volumes"),
         ({"spec": {"imagePullSecrets": ["s"]}}, "spec.syncJobPodTemplate.spec.imagePullSecrets"),
         ({"spec": {"securityContext": 1}}, "spec.syncJobPodTemplate.spec.securityContext"),
     ],
