@@ -182,6 +182,7 @@ KUBEAPPS = (
     _flag("--custom-annotations", "Annotations of all that is made.", **_list(annotations)),
     _flag("--custom-labels", "Labels of all that is made.", **_list(labels)),
     _flag("--v1-beta1-cron-jobs", "Accepted and ignored: batch/v1 is used.", default=False, **_BOOL),
+    click.option("--v", "-v", "verbosity", default=None, help="Accepted and ignored: CHARTFLEET_LOG_LEVEL says how much is logged."),
     _flag("--oci-catalog-url", "Address of Kubeapps' OCI catalogue.", envvar="OCI_CATALOG_URL"),
 )
 OURS = (
@@ -205,7 +206,8 @@ def kubernetes_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def job_settings(given: Mapping[str, Any], *, drop_in: bool) -> JobSettings:
     """The settings from click's values, by name; others among them are passed over. In drop-in mode nothing is spread unasked."""
-    wrong: list[str] = ["--v1-beta1-cron-jobs is ignored: batch/v1 is used"] if given["v1_beta1_cron_jobs"] else []
+    wrong = ["--v1-beta1-cron-jobs is ignored: batch/v1 is used"] if given["v1_beta1_cron_jobs"] else []
+    wrong += ["--v is ignored: CHARTFLEET_LOG_LEVEL says how much is logged"] if given["verbosity"] else []
     read: dict[str, Any] = {
         **{each.name: given[each.name] for each in fields(JobSettings) if each.name in given},
         **{name: tuple(word for words in given[name] for word in words) for name in ("pull_secrets", "watch_namespaces")},

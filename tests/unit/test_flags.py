@@ -121,6 +121,12 @@ def test_v1beta1_is_accepted_ignored_and_said() -> None:
     assert settings("--v1-beta1-cron-jobs=false").warnings == ()
 
 
+@pytest.mark.parametrize("flags", [("--v=4",), ("-v", "4"), ("-v=4",), ("-v4",)])
+def test_a_verbosity_is_accepted_ignored_and_said(flags: tuple[str, ...]) -> None:
+    [warning] = settings(*flags).warnings
+    assert "CHARTFLEET_LOG_LEVEL" in warning
+
+
 def test_the_oci_catalogue_may_stand_in_the_environment() -> None:
     assert settings(OCI_CATALOG_URL="cat:1").oci_catalog_url == "cat:1"
     assert settings("--oci-catalog-url=flag:1", OCI_CATALOG_URL="cat:1").oci_catalog_url == "flag:1"
