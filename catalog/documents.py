@@ -62,7 +62,7 @@ def secret_value(found: Iterable[Document], namespace: str, ref: SecretRef) -> s
     """The text of a Secret's key. Raises WaitingForSecret when the Secret or the key is not there."""
     for document in found:
         if is_secret(document, namespace, ref.name):
-            return _key_of(document.value, namespace, ref)
+            return value_of_key(document.value, namespace, ref)
     raise WaitingForSecret(f"waiting for Secret {namespace}/{ref.name} (key {ref.key})")
 
 
@@ -74,7 +74,8 @@ def is_secret(document: Document, namespace: str, name: str) -> bool:
     return isinstance(metadata, dict) and metadata.get("name") == name and (metadata.get("namespace") or "default") == namespace
 
 
-def _key_of(secret: Mapping[str, Any], namespace: str, ref: SecretRef) -> str:
+def value_of_key(secret: Mapping[str, Any], namespace: str, ref: SecretRef) -> str:
+    """The text of a Secret's key. Raises WaitingForSecret when it is not there, or no text."""
     plain, encoded = (secret.get(field) or {} for field in ("stringData", "data"))
     if not isinstance(plain, dict) or not isinstance(encoded, dict):
         raise WaitingForSecret(f"`data` and `stringData` of Secret {namespace}/{ref.name} must be mappings")

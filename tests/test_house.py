@@ -57,7 +57,7 @@ NO_EFFECTS = {
 
 # Third parties and the files that may import them.
 ADDRESSES = {
-    "httpx2": {"worker/transport.py", "controller/cluster.py"},
+    "httpx2": {"worker/transport.py", "controller/cluster.py", "worker/cluster_secrets.py"},
     "httpcore2": {"worker/transport.py"},
     "celery": {"worker/celery_app.py", "worker/scheduler.py", "controller/backends/celery.py"},
     "croniter": {"catalog/schedule.py"},
@@ -76,7 +76,7 @@ ADDRESSES = {
     "click": {"cli/*", "controller/__main__.py", "controller/flags.py", "worker/celery_app.py"},
     "rich": {"cli/*"},
     "kopf": {"controller/operator.py"},
-    "lightkube": {"controller/cluster.py"},
+    "lightkube": {"controller/cluster.py", "worker/cluster_secrets.py"},
     "aiohttp": {"controller/health.py"},
     "httpx": set[str](),
     "requests": set[str](),

@@ -1,4 +1,4 @@
-"""Where a job's secrets come from: the environment and mounted files of a Pod, or Secret documents beside the manifests."""
+"""Where a job's secrets come from: the environment and mounted files of a Pod, the cluster's Secrets, or documents beside the manifests."""
 
 import base64
 import json
@@ -7,19 +7,18 @@ from pathlib import Path
 from catalog.errors import InvalidJob, InvalidRepository
 from catalog.model import Repository, SecretRef
 from worker.http import Credentials
+from worker.secrets import Secrets
 from worker.settings import Settings
 
 DOCKER_CONFIG = ".dockerconfigjson"
 
 
-async def credentials_for(repository: Repository, settings: Settings) -> Credentials:
+async def credentials_for(repository: Repository, secrets: Secrets) -> Credentials:
     """What opens the repository. Raises WaitingForSecret or InvalidRepository; the secret itself is in no message."""
     texts: dict[SecretRef, str] = {}
-    certificate = client_certificate(repository)
+    settings, certificate = secrets.settings, client_certificate(repository)
     if wanted := [ref for ref in (repository.auth, repository.ca, *certificate) if ref]:
-        from worker.secrets import secret_texts  # noqa: PLC0415 - brings YAML, which most runs do without
-
-        texts = await secret_texts(settings.secrets_directory, repository.key.namespace, wanted)
+        texts = await secrets.texts(repository.key.namespace, wanted)
     authorization = settings.authorization or None
     if settings.docker_config:
         authorization = docker_authorization(settings.docker_config)

@@ -84,7 +84,7 @@ async def fetch_files(worker: Worker, job: FetchFiles, stored: Stored, run: int,
 
 async def _fetch_due(worker: Worker, job: FetchFiles, stored: Stored, number: int, report: Report) -> None:
     mode, start, chance = files_mode(job.repository), monotonic(), random.random()  # noqa: S311 - jitter, not a secret
-    credentials = await credentials_for(job.repository, worker.settings)
+    credentials = await credentials_for(job.repository, worker.secrets)
     async with worker.http.remote(job.repository, credentials, report, look=stored.hosts_in_trouble) as remote:
         run = FileRun(worker, job, stored.id, number, remote, start + min(LONGEST, remote.limits.max_seconds), Batch(start), chance)
         async with worker.transaction() as connection:

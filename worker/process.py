@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 from catalog.database import connect
 from catalog.report import Report
 from worker.http import Http
+from worker.secrets import Secrets
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Worker:
     settings: Settings
     connection: AsyncConnection
     http: Http
+    secrets: Secrets
     name: str
     _engine: "AsyncEngine | None" = None
     _walks: "WalkServer | None" = None
@@ -37,7 +39,7 @@ class Worker:
     async def open(cls, settings: Settings) -> "Worker":
         """Raises StoreUnavailable."""
         connection = await connect(settings.database_url, "chartfleet_writer", "worker")
-        return cls(settings, connection, Http(settings), f"{socket.gethostname()}:{os.getpid()}")
+        return cls(settings, connection, Http(settings), Secrets(settings), f"{socket.gethostname()}:{os.getpid()}")
 
     async def connected(self) -> AsyncConnection:
         """The connection; another if a statement that was cut off has cost the first, and the locks it held. Raises StoreUnavailable."""
@@ -48,6 +50,7 @@ class Worker:
 
     async def close(self) -> None:
         await self.http.close()
+        await self.secrets.close()
         if self._walks:
             await self._walks.close()
         await self.connection.close()

@@ -1,26 +1,34 @@
-"""The texts that a repository's Secrets hold, from the documents of a directory of manifests; apart for the sake of its imports."""
+"""Where Secrets are looked for: in the cluster, or among manifests. What each of them imports is paid for when a job needs one."""
 
 from collections.abc import Iterable
-from contextlib import suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from catalog.documents import Document, Unreadable, documents, is_manifest, secret_value
-from catalog.errors import WaitingForSecret
 from catalog.model import SecretRef
+from worker.settings import Settings
+
+if TYPE_CHECKING:
+    from worker.cluster_secrets import ClusterSecrets
 
 
-async def secret_texts(directory: Path | None, namespace: str, wanted: Iterable[SecretRef]) -> dict[SecretRef, str]:
-    """The text of each Secret's key. Raises WaitingForSecret for the first that is not there."""
-    if directory is None:
-        raise WaitingForSecret("the repository names a Secret: start the worker with CHARTFLEET_SECRETS_DIRECTORY set to the manifests")
-    found = await _documents(directory)
-    return {ref: secret_value(found, namespace, ref) for ref in wanted}
+class Secrets:
+    """A worker's, for its life."""
 
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._cluster: ClusterSecrets | None = None
 
-async def _documents(directory: Path) -> list[Document]:
-    """All documents of the manifests; a file that cannot be read is the controller's to report."""
-    found: list[Document] = []
-    for path in sorted(path for path in directory.iterdir() if is_manifest(path.name)):
-        with suppress(Unreadable, OSError, UnicodeDecodeError):
-            found.extend(documents(path.read_text(encoding="utf-8")))
-    return found
+    async def texts(self, namespace: str, wanted: Iterable[SecretRef]) -> dict[SecretRef, str]:
+        """The text of each Secret's key. Raises WaitingForSecret."""
+        if not self.settings.secrets_in_cluster:
+            from worker.directory_secrets import secret_texts  # noqa: PLC0415 - brings YAML
+
+            return await secret_texts(self.settings.secrets_directory, namespace, wanted)
+        if self._cluster is None:
+            from worker.cluster_secrets import ClusterSecrets  # noqa: PLC0415 - brings lightkube
+
+            self._cluster = await ClusterSecrets.open()
+        return await self._cluster.texts(namespace, wanted)
+
+    async def close(self) -> None:
+        if self._cluster:
+            await self._cluster.close()

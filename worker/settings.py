@@ -24,6 +24,7 @@ class Settings:
     database_url         CHARTFLEET_DATABASE_URL, or Kubeapps' --database-url/-user/-name with DB_PASSWORD
     broker_url           CHARTFLEET_BROKER_URL, for `serve` and `schedule`
     secrets_directory    CHARTFLEET_SECRETS_DIRECTORY: manifests among which Secrets are looked for
+    secrets_in_cluster   CHARTFLEET_SECRETS: whether they are looked for in the Kubernetes API instead
     authorization        AUTHORIZATION_HEADER, as Kubeapps' Pods have it
     docker_config        DOCKER_CONFIG_JSON, the same
     ca_file              CHARTFLEET_CA_FILE: PEM certificates to trust besides the system's
@@ -41,6 +42,7 @@ class Settings:
     database_url: str = field(repr=False)
     broker_url: str = field(default="", repr=False)
     secrets_directory: Path | None = None
+    secrets_in_cluster: bool = False
     authorization: str = field(default="", repr=False)
     docker_config: str = field(default="", repr=False)
     ca_file: Path | None = None
@@ -66,6 +68,7 @@ class Settings:
             database_url=env.get("CHARTFLEET_DATABASE_URL") or kubeapps_url(flags, env.get("DB_PASSWORD", "")),
             broker_url=env.get("CHARTFLEET_BROKER_URL", ""),
             secrets_directory=_path(env.get("CHARTFLEET_SECRETS_DIRECTORY")),
+            secrets_in_cluster=_secrets_in_cluster(env),
             authorization=env.get("AUTHORIZATION_HEADER", ""),
             docker_config=env.get("DOCKER_CONFIG_JSON", ""),
             ca_file=_path(ca),
@@ -113,6 +116,15 @@ def allowed(env: Mapping[str, str]) -> Addresses:
         return addresses.parse(text)
     except ValueError as error:
         raise InvalidJob(f"CHARTFLEET_ALLOW_ADDRESSES: {error}") from None
+
+
+def _secrets_in_cluster(env: Mapping[str, str]) -> bool:
+    """As CHARTFLEET_SECRETS says; by itself in a cluster, if no directory is named. Raises InvalidJob."""
+    text = env.get("CHARTFLEET_SECRETS") or ""
+    if text not in ("", "directory", "kubernetes"):
+        raise InvalidJob(f"CHARTFLEET_SECRETS must be directory or kubernetes, not {text[:40]!r}")
+    by_itself = bool(env.get("KUBERNETES_SERVICE_HOST")) and not env.get("CHARTFLEET_SECRETS_DIRECTORY")
+    return text == "kubernetes" or (text == "" and by_itself)
 
 
 def _number(env: Mapping[str, str], name: str, default: int) -> int:

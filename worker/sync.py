@@ -17,7 +17,7 @@ async def sync(worker: Worker, job: SyncRepository, stored: Stored, run: int, re
     open_listing = SOURCES.get(job.repository.type)
     if open_listing is None:
         raise InvalidRepository(f"spec.type {job.repository.type!r} is not supported: one of {', '.join(SOURCES)}")
-    credentials = await credentials_for(job.repository, worker.settings)
+    credentials = await credentials_for(job.repository, worker.secrets)
     same = stored.was_asked_by(job)
     held = await _held(worker, stored)
     async with worker.http.remote(job.repository, credentials, report, look=stored.hosts_in_trouble) as remote, timed(report, "fetch"):

@@ -21,6 +21,7 @@ from tests.fakes.web import Authority, Reply, Web, authority, serving
 from worker.addresses import parse
 from worker.credentials import credentials_for
 from worker.http import Credentials, Http, Remote
+from worker.secrets import Secrets
 from worker.settings import Settings
 
 KEY = RepositoryKey("default", "demo")
@@ -306,16 +307,14 @@ async def test_a_client_certificate_comes_from_the_tls_secret_that_is_named_or_f
     (tmp_path / "secret.json").write_text(str(secret).replace("'", '"'))
     named = Repository(KEY, "helm", "https://h", options={"client-certificate": "mine"})
     settings = replace(PLAIN, secrets_directory=tmp_path)
-    pem = (await credentials_for(named, settings)).certificate_pem
-    assert (
-        pem
-        == (await credentials_for(replace(named, options={}), replace(PLAIN, client_cert_file=crt, client_key_file=key))).certificate_pem
-    )
+    pem = (await credentials_for(named, Secrets(settings))).certificate_pem
+    mounted = Secrets(replace(PLAIN, client_cert_file=crt, client_key_file=key))
+    assert pem == (await credentials_for(replace(named, options={}), mounted)).certificate_pem
     assert pem == f"{crt.read_text()}\n{key.read_text()}"
     with pytest.raises(WaitingForSecret, match="absent"):
-        await credentials_for(replace(named, options={"client-certificate": "absent"}), settings)
+        await credentials_for(replace(named, options={"client-certificate": "absent"}), Secrets(settings))
     with pytest.raises(InvalidJob, match="go together"):
-        await credentials_for(replace(named, options={}), replace(PLAIN, client_cert_file=crt))
+        await credentials_for(replace(named, options={}), Secrets(replace(PLAIN, client_cert_file=crt)))
 
 
 # Secrets --------------------------------------------------------------------------------------------------------------
@@ -333,7 +332,7 @@ async def test_a_client_certificate_comes_from_the_tls_secret_that_is_named_or_f
 async def test_a_header_of_any_scheme_is_sent(web: Web, settings: dict[str, str], header: str) -> None:
     web.replies["/x"] = Reply(body=b"yes")
     given = replace(PLAIN, **settings)  # pyright: ignore[reportArgumentType]
-    async with remote(web.url, await credentials_for(Repository(KEY, "helm", web.url), given)) as opened:
+    async with remote(web.url, await credentials_for(Repository(KEY, "helm", web.url), Secrets(given))) as opened:
         await opened.body(f"{web.url}/x", 10, "the file")
     assert web.requests[0][1]["Authorization"] == header
 
@@ -350,7 +349,8 @@ async def test_no_secret_is_in_any_error_or_log(web: Web, tmp_path: Path, caplog
                 said.append(error)
     (tmp_path / "s.yaml").write_text('kind: Secret\nmetadata: {name: s}\nstringData: {k: "can\\u0001ary"}\n')
     try:
-        await credentials_for(Repository(KEY, "helm", web.url, auth=SecretRef("s", "k")), replace(PLAIN, secrets_directory=tmp_path))
+        secrets = Secrets(replace(PLAIN, secrets_directory=tmp_path))
+        await credentials_for(Repository(KEY, "helm", web.url, auth=SecretRef("s", "k")), secrets)
     except InvalidRepository as error:
         said.append(error)
     assert len(said) == 5

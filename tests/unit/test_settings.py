@@ -81,3 +81,27 @@ def test_proxies_come_from_the_environment_in_either_case(environment: pytest.Mo
     settings = Settings.from_env({})
     assert (settings.proxies["https"], settings.proxies["no"]) == ("http://user:canary@proxy:3128", "internal")
     assert "canary" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("variables", "in_cluster"),
+    [
+        ({}, False),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, True),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1", "CHARTFLEET_SECRETS_DIRECTORY": "/m"}, False),
+        ({"CHARTFLEET_SECRETS": "kubernetes", "CHARTFLEET_SECRETS_DIRECTORY": "/m"}, True),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1", "CHARTFLEET_SECRETS": "directory"}, False),
+    ],
+)
+def test_secrets_are_looked_for_in_the_cluster_around_a_worker_that_has_no_directory(
+    environment: pytest.MonkeyPatch, variables: dict[str, str], in_cluster: bool
+) -> None:
+    for name, value in variables.items():
+        environment.setenv(name, value)
+    assert Settings.from_env({}).secrets_in_cluster == in_cluster
+
+
+def test_another_place_for_secrets_is_refused(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("CHARTFLEET_SECRETS", "vault")
+    with pytest.raises(InvalidJob, match="CHARTFLEET_SECRETS"):
+        Settings.from_env({})
