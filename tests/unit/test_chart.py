@@ -30,13 +30,13 @@ PROCESSES = {
 # Verbs by resource, in alphabetical order.
 FOLLOWS = {
     "apprepositories": "get list patch watch",
-    "apprepositories/status": "get patch",
+    "apprepositories/status": "patch",
     "apprepositories/finalizers": "update",
-    "events": "create patch",
+    "events": "create",
 }
 RUNS = {
     "cronjobs": "create delete get list patch watch",
-    "jobs": "create delete get list watch",
+    "jobs": "create delete list watch",
     "pods": "list",
     "secrets": "list watch",
     "configmaps": "list watch",
