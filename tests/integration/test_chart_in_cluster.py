@@ -1,5 +1,6 @@
 """What the Helm chart renders, before a real API server."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import yaml
 
 from tests.cluster.fixtures import new_namespace
 from tests.cluster.kube import Kube
-from tests.unit.test_chart import PROCESSES, SECRETS, rendered
+from tests.unit.test_chart import CHART, PROCESSES, SECRETS, quiet, rendered, run
 
 
 @pytest.mark.parametrize(("mode", "backend"), PROCESSES)
@@ -32,3 +33,16 @@ def test_the_api_server_takes_all_of_it_and_no_pod_violates_restricted(
         )
     assert len(done.stdout.splitlines()) == len(manifests)
     assert "violate" not in done.stderr
+
+
+def test_a_release_may_change_how_it_works_and_goes_without_a_trace(cluster: Kube, namespace: str, helm: str, tmp_path: Path) -> None:
+    where = (f"--kubeconfig={cluster.kubeconfig}", f"--namespace={namespace}", "fleet")
+    for verb, (mode, backend) in zip(("install", "upgrade", "upgrade", "upgrade"), PROCESSES, strict=True):
+        values = {**SECRETS, "controller": {"mode": mode, "backend": backend}}
+        done = run(helm, verb, *where, str(CHART), "--no-hooks", values=values, directory=tmp_path)
+        assert done.returncode == 0, done.stderr
+        found = cluster.all("deployments", namespace)
+        assert {each["metadata"]["labels"]["app.kubernetes.io/component"] for each in found} == PROCESSES[mode, backend] - {"migration"}
+    subprocess.run([helm, "uninstall", *where, "--no-hooks"], env=quiet(tmp_path), check=True, capture_output=True, timeout=60)
+    roles = [role["metadata"]["name"] for role in cluster.all("clusterroles")]
+    assert not [name for name in roles if namespace in name]

@@ -52,8 +52,14 @@ def run(helm: str, *words: str, values: dict[str, Any], directory: Path) -> subp
     """helm WORDS with values of ours in a file; its own state stays below `directory`."""
     file = directory / "values.json"
     file.write_text(json.dumps(values))
-    environment = {**os.environ, "HELM_CACHE_HOME": str(directory), "HELM_CONFIG_HOME": str(directory), "HELM_DATA_HOME": str(directory)}
-    return subprocess.run([helm, *words, "--values", str(file)], capture_output=True, text=True, env=environment, timeout=60, check=False)
+    return subprocess.run(
+        [helm, *words, "--values", str(file)], capture_output=True, text=True, env=quiet(directory), timeout=60, check=False
+    )
+
+
+def quiet(directory: Path) -> dict[str, str]:
+    """helm's environment, with its own state below `directory`."""
+    return {**os.environ, **{f"HELM_{kind}_HOME": str(directory) for kind in ("CACHE", "CONFIG", "DATA")}}
 
 
 def rendered(helm: str, values: dict[str, Any], directory: Path) -> list[dict[str, Any]]:
