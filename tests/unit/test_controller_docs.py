@@ -106,6 +106,15 @@ def test_what_lies_in_a_field_is_told_below_its_heading(path: str) -> None:
     assert re.search(rf"\b{inner[-1]}\b", section(f"`spec.{field}`"))
 
 
+def test_every_field_says_its_type_and_default_first() -> None:
+    types = {"string": "String", "boolean": "Boolean", "integer": "Integer", "array": "List of strings", "object": "Object"}
+    required = schema_of(OURS)[".spec"]["required"]
+    for name in fields_of("spec"):
+        field = name.removeprefix("spec.")
+        expected = f"{types[schema_of(OURS)['.' + name]['type']]}, {'required' if field in required else 'default '}"
+        assert section(f"`{name}`").lstrip().startswith(expected), name
+
+
 def test_every_reason_has_its_row() -> None:
     table = [row for row in rows("Conditions") if len(row) == 3]
     assert {word for row in table[1:] for word in words(row[0])} == reasons()
