@@ -197,7 +197,8 @@ def scopes(jobs: JobSettings, *, runs_jobs: bool) -> tuple[Scope, ...]:
     resources = Scope(("apprepositories",), jobs.watch_namespaces)
     if runs_jobs and jobs.job_namespace == "release":
         return resources, Scope(needed, (jobs.namespace,), labels, fields)
-    theirs = tuple(dict.fromkeys((*jobs.watch_namespaces, jobs.namespace))) if jobs.watch_namespaces else ()
+    own = (jobs.namespace,) if runs_jobs else ()  # where clean-up Jobs run
+    theirs = tuple(dict.fromkeys((*jobs.watch_namespaces, *own))) if jobs.watch_namespaces else ()
     return resources, Scope(needed, theirs, labels, fields)
 
 

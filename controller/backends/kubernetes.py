@@ -5,7 +5,7 @@ meanwhile, also this controller before it was killed, has done our work.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -18,7 +18,7 @@ from catalog.schedule import Cron, next_due
 from controller import manifests, names, pods
 from controller.cluster import ApiRefused, Cluster, Object, ResourceConflict
 from controller.desired import Desired
-from controller.ended import HANDLED, Handled, finished, handled_by, said_by, succeeded, told_by_conditions
+from controller.ended import HANDLED, Handled, finished, handled_by, moment, said_by, succeeded, told_by_conditions
 from controller.flags import JobSettings
 from controller.manifests import APPLIED, ATTEMPT, CAUSE, INCARNATION, SOURCE
 from controller.plan import Action, EnsureSchedule, Remove, RunNow
@@ -112,7 +112,7 @@ class KubernetesBackend:
                 raise
             pods_of_job = []
         said = said_by(pods_of_job) or told_by_conditions(job)
-        return None if said.state == "skipped" else said
+        return None if said.state == "skipped" else replace(said, finished_at=said.finished_at or moment(finished(job)))
 
     # What is to be done -----------------------------------------------------------------------------------------------
 
