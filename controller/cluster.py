@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import structlog
 from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.core.async_client import AsyncClient
 from lightkube.core.exceptions import ApiError
@@ -19,6 +20,7 @@ from lightkube.types import CascadeType, PatchType
 
 from catalog.errors import CatalogError
 
+log = structlog.get_logger()
 MANAGER = "chartfleet"
 Object = Mapping[str, Any]
 
@@ -73,6 +75,7 @@ class Cluster:
     def __init__(self, config: SingleConfig) -> None:
         self.config = config
         self._client = AsyncClient(config=config, field_manager=MANAGER, timeout=httpx2.Timeout(15.0))
+        self._replaces: set[str] = set()
 
     async def close(self) -> None:
         await self._client.close()
@@ -127,12 +130,11 @@ class Cluster:
                 return None
             raise
 
-    async def delete(self, resource: str, namespace: str, name: str, *, orphan: bool = False) -> None:
-        """Gone, and what it owns after it unless that is left as an `orphan`; nothing when it is not there."""
-        cascade = CascadeType.ORPHAN if orphan else CascadeType.BACKGROUND
+    async def delete(self, resource: str, namespace: str, name: str) -> None:
+        """Gone, and what it owns after it; nothing when it is not there."""
         try:
             async with _translated():
-                await self._client.delete(RESOURCES[resource], name, namespace=namespace, cascade=cascade)
+                await self._client.delete(RESOURCES[resource], name, namespace=namespace, cascade=CascadeType.BACKGROUND)
         except ApiRefused as refused:
             if refused.code != 404:
                 raise
@@ -149,8 +151,41 @@ class Cluster:
         self, resource: str, metadata: Object, change: Any, how: PatchType, *, force: bool = False, status: bool = False
     ) -> Object:
         kind = RESOURCES[resource].Status if status else RESOURCES[resource]
+        name, namespace = metadata["name"], metadata["namespace"]
+        try:
+            async with _translated():
+                return await self._client.patch(kind, name, change, namespace=namespace, patch_type=how, force=force)
+        except ApiRefused as refused:
+            if refused.code != 403 or status:
+                raise
+            return await self._replace(resource, metadata, change, refused, whole=how is PatchType.APPLY)
+
+    async def _replace(self, resource: str, metadata: Object, change: Object, refused: ApiRefused, *, whole: bool) -> Object:
+        """The same with the rights that Kubeapps' Role has, create and update. `whole`: the change is all that the object says."""
+        known = await self.get(resource, metadata["namespace"], metadata["name"])
+        if known is None:
+            made = await self.create(resource, change) if whole else None
+            if made is None:
+                raise refused
+            return made
+        if resource not in self._replaces:
+            self._replaces.add(resource)
+            log.warning("a right is missing: what others set is lost", action="degrade", resource=resource, error=str(refused))
+        merged = {**known, **change, "metadata": {**known["metadata"], **change["metadata"]}} if whole else merged_into(known, change)
+        kind = RESOURCES[resource]
         async with _translated():
-            return await self._client.patch(kind, metadata["name"], change, namespace=metadata["namespace"], patch_type=how, force=force)
+            return await self._client.replace(kind(merged), metadata["name"], namespace=metadata["namespace"])  # pyright: ignore[reportCallIssue]
+
+
+def merged_into(known: Object, change: Object) -> dict[str, Any]:
+    """RFC 7386."""
+    result = dict(known)
+    for name, value in change.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = merged_into(result.get(name) or {}, value) if isinstance(value, Mapping) else value
+    return result
 
 
 def _selector(text: str | None) -> Any:

@@ -47,7 +47,7 @@ def cron_job(desired: Desired, settings: JobSettings, name: str, *, held: bool) 
             "successfulJobsHistoryLimit": settings.successful_jobs_history_limit,
             "failedJobsHistoryLimit": settings.failed_jobs_history_limit,
             "jobTemplate": {
-                "metadata": {"annotations": {REPOSITORY: str(key), FINGERPRINT: desired.fingerprint}},
+                "metadata": {"annotations": {**_notes(desired), FINGERPRINT: desired.fingerprint}},
                 "spec": _job_spec(sync_pod(desired, settings), settings, settings.ttl_seconds),
             },
         },
@@ -58,7 +58,7 @@ def cron_job(desired: Desired, settings: JobSettings, name: str, *, held: bool) 
 
 def sync_job(desired: Desired, settings: JobSettings, name: str, cause: str) -> Manifest:
     """A sync once, now; `cause` is first, change or request."""
-    notes = {REPOSITORY: str(desired.key), FINGERPRINT: desired.fingerprint, CAUSE: cause}
+    notes = {**_notes(desired), FINGERPRINT: desired.fingerprint, CAUSE: cause}
     return _job(_metadata(name, desired, settings, notes), sync_pod(desired, settings), settings, settings.ttl_seconds)
 
 
@@ -85,6 +85,12 @@ def manifest_hash(manifest: Manifest) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+def annotated(manifest: Manifest, annotations: Mapping[str, str]) -> Manifest:
+    """The manifest with annotations of ours besides its own."""
+    metadata = manifest["metadata"]
+    return {**manifest, "metadata": {**metadata, "annotations": {**metadata.get("annotations", {}), **annotations}}}
+
+
 def _metadata(name: str, desired: Desired, settings: JobSettings, notes: Mapping[str, str]) -> Manifest:
     namespace = job_namespace(desired.key, settings)
     metadata: Manifest = {
@@ -95,6 +101,11 @@ def _metadata(name: str, desired: Desired, settings: JobSettings, notes: Mapping
     if desired.uid and namespace == desired.key.namespace:  # an owner in another namespace would be deleted as missing
         metadata["ownerReferences"] = [_owner(desired)]
     return metadata
+
+
+def _notes(desired: Desired) -> dict[str, str]:
+    """Whose it is: a repository that was deleted and made again has nothing to do with the Jobs of the one before."""
+    return {REPOSITORY: str(desired.key), **({INCARNATION: desired.uid} if desired.uid else {})}
 
 
 def _owner(desired: Desired) -> Manifest:

@@ -20,7 +20,7 @@ from controller.desired import Desired
 from controller.kinds import KINDS
 from controller.kinds.fields import InvalidDocument
 from controller.plan import Remove, plan
-from controller.seen import Seen, Use, place, version
+from controller.seen import Seen, Use, annotation, place, version
 from controller.status import Standing, Trouble, change, event, status
 
 log = structlog.get_logger()
@@ -28,11 +28,13 @@ FINALIZER = "apprepositories.kubeapps.com/apprepo-cleanup-finalizer"
 FORCE_DELETE, STATUS = "chartfleet.dev/force-delete", "chartfleet.dev/status"
 SINGULAR = {"secrets": "Secret", "configmaps": "ConfigMap"}
 LOOK_AGAIN = 30.0  # seconds, where an event that is waited for may have been missed
+DELETED_AGAIN = 5.0  # seconds: a clean-up's pause and time-out end without an event
 
 
 @dataclass(slots=True)
 class Reconciler:
-    """`users` says which repositories a Secret or ConfigMap concerns; `subresource` whether the CRD has a status of its own."""
+    """`users` says which repositories a Secret or ConfigMap concerns; `subresource` whether the CRD has a status of its own that may be
+    written, `mute` whether it was said that Events may not."""
 
     cluster: Cluster
     seen: Seen
@@ -41,15 +43,16 @@ class Reconciler:
     cleanup_timeout: float = 0.0  # seconds; 0: for ever
     users: dict[Use, set[RepositoryKey]] = field(default_factory=dict)
     subresource: bool = True
+    mute: bool = False
 
     def concerned(self, resource: str, thing: Object, gone: bool) -> set[RepositoryKey]:
         """Put an object on its shelf, or take it off; returns the repositories that should be looked at."""
         shelf, at = self.seen.shelf(resource), place(thing)
         if resource in ("secrets", "configmaps"):
             news = version(thing) > version(shelf.objects[at]) if at in shelf.objects else True
-            shelf.drop(at) if gone else shelf.put(thing)
+            shelf.gone(thing) if gone else shelf.put(thing)
             return set(self.users.get((resource, *at), ())) if news else set()
-        key = shelf.drop(at) if gone else shelf.put(thing)
+        key = shelf.gone(thing) if gone else shelf.put(thing)
         line = self.backend.next_in_line(thing) if resource == "jobs" and key else ()
         return {key, *line} if key else set(line)
 
@@ -67,7 +70,7 @@ class Reconciler:
             resource = await self._hold(resource)
             trouble = await self._act(desired, before) or trouble
             standing = await self.backend.standing(desired, before)
-        await self._say(resource, before, status(resource, desired, trouble, standing, datetime.now(UTC)))
+        await self._say(resource, before, status(resource["metadata"], before, desired, trouble, standing, datetime.now(UTC)))
         return LOOK_AGAIN if standing.under_way or (trouble and not trouble.lasting) else None
 
     def _wanted(self, resource: Object) -> tuple[Desired | None, Trouble | None]:
@@ -85,7 +88,7 @@ class Reconciler:
         versions = [str(self._version(use)) for use in sorted(used)]
         desired = replace(
             desired,
-            fingerprint=combined(desired.fingerprint, versions),
+            fingerprint=combined(desired.fingerprint, [desired.uid, *versions]),  # one that was deleted and made again is another
             listing_fingerprint=combined(desired.listing_fingerprint, versions),
         )
         said = Trouble(desired.problem_reason, desired.problem or "") if desired.problem_reason else None
@@ -137,31 +140,29 @@ class Reconciler:
         return written
 
     def _status(self, resource: Object) -> Mapping[str, Any]:
-        """The status as it was written, wherever it may be written."""
-        if self.subresource:
-            return resource.get("status") or {}
-        try:
-            return json.loads((resource["metadata"].get("annotations") or {}).get(STATUS) or "{}")
-        except ValueError:
-            return {}
+        """The status as it was written, wherever it could be written."""
+        return resource.get("status") or stored(annotation(resource, STATUS))
 
     async def _say(self, resource: Object, before: Mapping[str, Any], after: dict[str, Any]) -> None:
         """Write what is new of the status, and an Event when the outcome changed."""
-        if difference := change(before, after):
-            await self._write_status(resource["metadata"], difference, after)
+        if change(before, after):
+            await self._write_status(resource, after)
         if said := event(before, after):
             await self._event(resource, after, *said)
 
-    async def _write_status(self, metadata: Object, difference: dict[str, Any], after: dict[str, Any]) -> None:
+    async def _write_status(self, resource: Object, after: dict[str, Any]) -> None:
+        metadata = resource["metadata"]
         if self.subresource:
+            difference = change(resource.get("status") or {}, after)
             try:
                 self.seen.repositories.put(await self.cluster.merge_status(metadata, {"status": difference}))
                 return
             except ApiRefused as refused:
-                if refused.code != 404 or not await self.cluster.get("apprepositories", metadata["namespace"], metadata["name"]):
+                if refused.code not in (403, 404) or not await self.cluster.get("apprepositories", *place(resource)):
                     raise
+                said = "the CRD has no status subresource" if refused.code == 404 else str(refused)
             self.subresource = False
-            log.warning("the CRD has no status subresource: status goes to the annotation", action="degrade", annotation=STATUS)
+            log.warning(f"status goes to the annotation: {said}", action="degrade", annotation=STATUS)
         written = json.dumps(after, separators=(",", ":"))
         self.seen.repositories.put(await self.cluster.merge("apprepositories", metadata, {"metadata": {"annotations": {STATUS: written}}}))
 
@@ -183,7 +184,14 @@ class Reconciler:
             "lastTimestamp": now,
             "source": {"component": "chartfleet-controller"},
         }
-        await self.cluster.create("events", manifest)
+        try:
+            await self.cluster.create("events", manifest)
+        except ApiRefused as refused:
+            if refused.code != 403:
+                raise
+            if not self.mute:  # or its namespace is going
+                log.warning("an Event may not be written", action="degrade", error=str(refused))
+            self.mute = True
 
     # Its end ----------------------------------------------------------------------------------------------------------
 
@@ -201,8 +209,9 @@ class Reconciler:
             await self._finalizers(resource, [each for each in finalizers if each != FINALIZER])
             return None
         before = self._status(resource)
-        await self._say(resource, before, status(resource, None, Trouble("Deleting", waited, lasting=False), Standing(), datetime.now(UTC)))
-        return LOOK_AGAIN
+        trouble = Trouble("Deleting", waited, lasting=False)
+        await self._say(resource, before, status(metadata, before, None, trouble, Standing(), datetime.now(UTC)))
+        return DELETED_AGAIN
 
     def _forced(self, metadata: Object, now: datetime) -> str | None:
         """Why the clean-up is not waited for."""
@@ -222,6 +231,15 @@ class Reconciler:
             return LOOK_AGAIN
         await self.backend.apply((Remove(CleanUpRepository(key, applied.incarnation)),))
         return LOOK_AGAIN
+
+
+def stored(text: str) -> Mapping[str, Any]:
+    """The status that an annotation holds; {} for anything else."""
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def unhashed(_namespace: str, _name: str, _key: str) -> str:

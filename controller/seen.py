@@ -75,6 +75,11 @@ class Shelf:
                 del self.owned[key]
         return key
 
+    def gone(self, thing: Object) -> RepositoryKey | None:
+        """Take off what was said to be gone; None when one of its name is there that is newer."""
+        known = self.objects.get(place(thing))
+        return self.drop(place(thing)) if known and version(known) <= version(thing) else None
+
     def replace(self, things: Iterable[Object], at_version: int, namespace: str | None) -> set[RepositoryKey]:
         """A complete listing of a namespace, or of all: what it lacks, and is not newer, is gone. Returns whom all this concerns."""
         listed = {place(thing): thing for thing in things}

@@ -46,10 +46,14 @@ class Standing:
 
 
 def status(
-    resource: Mapping[str, Any], desired: Desired | None, trouble: Trouble | None, standing: Standing, now: datetime
+    metadata: Mapping[str, Any],
+    before: Mapping[str, Any],
+    desired: Desired | None,
+    trouble: Trouble | None,
+    standing: Standing,
+    now: datetime,
 ) -> dict[str, Any]:
-    """The whole status; what this look did not learn stays as it was."""
-    metadata, before = resource["metadata"], resource.get("status") or {}
+    """The whole status of the resource with this metadata; what this look did not learn stays as it was `before`."""
     facts = {name: before[name] for name in (*LASTING, *LASTING_TOO) if name in before} | _facts(standing)
     generation = metadata.get("generation", 0)
     answered = not standing.under_way and desired and standing.handled == desired.fingerprint
@@ -59,7 +63,7 @@ def status(
         facts["lastHandledFingerprint"] = standing.handled
     if standing.handled_job:
         facts["lastHandledJob"] = standing.handled_job
-    if standing.next_due and desired and not desired.suspended:
+    if standing.next_due and desired and desired.runnable:
         facts["nextSyncTime"] = timestamp(standing.next_due)
     told = Told.of(standing.summary) if standing.summary else remembered(before)
     found = conditions(desired, trouble, standing, told, facts)
@@ -170,7 +174,7 @@ def event(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, str
     if ready["status"] == "True" and (told is None or told.error_class or before.get("revision") != after.get("revision")):
         return "Normal", ready["reason"], ready["message"]
     if ready["status"] == "False" and ready["reason"] not in (was.get("reason"), told and told.error_class):
-        return "Warning", ready["reason"], ready["message"]
+        return "Normal" if ready["reason"] == "Deleting" else "Warning", ready["reason"], ready["message"]
     return None
 
 

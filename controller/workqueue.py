@@ -13,10 +13,11 @@ FIRST_RETRY, LONGEST_RETRY = 0.5, 300.0  # seconds
 
 @dataclass(slots=True)
 class WorkQueue:
-    """Ready keys in the order they were asked for, and those that wait for a time. One event loop; no locks."""
+    """Ready keys in the order they were asked for, and those that wait for a time, each for its last one. One event loop; no locks."""
 
     ready: dict[RepositoryKey, float] = field(default_factory=dict)  # since when
     waiting: list[tuple[float, RepositoryKey]] = field(default_factory=list)
+    due: dict[RepositoryKey, float] = field(default_factory=dict)  # which of a key's times holds
     active: set[RepositoryKey] = field(default_factory=set)
     failures: dict[RepositoryKey, int] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -28,7 +29,9 @@ class WorkQueue:
         self.changed.set()
 
     def add_later(self, key: RepositoryKey, seconds: float) -> None:
-        heapq.heappush(self.waiting, (self.clock() + seconds, key))
+        """Look at it then, unless somebody asks before; another time that it waited for is forgotten."""
+        self.due[key] = self.clock() + seconds
+        heapq.heappush(self.waiting, (self.due[key], key))
         self.changed.set()
 
     def retry(self, key: RepositoryKey) -> float:
@@ -48,6 +51,7 @@ class WorkQueue:
             key = next((key for key in self.ready if key not in self.active), None)
             if key:
                 del self.ready[key]
+                self.due.pop(key, None)
                 self.active.add(key)
                 return key
             self.changed.clear()
@@ -69,6 +73,12 @@ class WorkQueue:
     def _promote(self) -> float | None:
         """Make ready what is due; returns the seconds until the next, None for none."""
         now = self.clock()
-        while self.waiting and self.waiting[0][0] <= now:
-            self.add(heapq.heappop(self.waiting)[1])
+        while self.waiting and (self.waiting[0][0] <= now or not self._holds(*self.waiting[0])):
+            at, key = heapq.heappop(self.waiting)
+            if self._holds(at, key):
+                del self.due[key]
+                self.add(key)
         return self.waiting[0][0] - now if self.waiting else None
+
+    def _holds(self, at: float, key: RepositoryKey) -> bool:
+        return self.due.get(key) == at

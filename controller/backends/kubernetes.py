@@ -16,10 +16,12 @@ from catalog.model import Applied, RepositoryKey
 from catalog.report import Summary
 from catalog.schedule import Cron, next_due
 from controller import manifests, names, pods
-from controller.cluster import ApiRefused, Cluster, Object, ResourceConflict
+from controller.adoption import taken_over
+from controller.cluster import MANAGER, ApiRefused, Cluster, Object, ResourceConflict
 from controller.desired import Desired
 from controller.ended import HANDLED, Handled, finished, handled_by, moment, said_by, succeeded, told_by_conditions
 from controller.flags import JobSettings
+from controller.kinds.pod_template import template_of
 from controller.manifests import APPLIED, ATTEMPT, CAUSE, INCARNATION, SOURCE
 from controller.plan import Action, EnsureSchedule, Remove, RunNow
 from controller.pods import Manifest
@@ -92,6 +94,7 @@ class KubernetesBackend:
         """How the repository's syncs stand, with what the newest finished Job said if `before` does not tell of it yet."""
         handled = self._handled(desired.key, before)
         jobs = [job for job in self.seen.jobs.of(desired.key) if not annotation(job, ATTEMPT)]
+        jobs = [job for job in jobs if annotation(job, INCARNATION) in ("", desired.uid)]
         asked = [job for job in jobs if annotation(job, CAUSE) and not finished(job)]
         ended = max((job for job in jobs if finished(job)), key=lambda job: (finished(job), job["metadata"]["name"]), default=None)
         told, summary = "", None
@@ -166,10 +169,9 @@ class KubernetesBackend:
     def room(self, cause: str, now: datetime) -> bool:
         """Whether another Job of this cause may start."""
         newest = (now - STUCK_AFTER).strftime("%Y-%m-%dT%H:%M:%SZ")
-        running = sum(
-            1 for job in self.seen.jobs.objects.values() if annotation(job, CAUSE) == cause and not finished(job) and created(job) > newest
-        )
-        return running < self.settings.max_concurrent_first_syncs
+        jobs = (job for job in self.seen.jobs.objects.values() if annotation(job, CAUSE) == cause and created(job) > newest)
+        running = {owner(job) for job in jobs if not finished(job)} | {key for key, why in self.starting.items() if why == cause}
+        return len(running) < self.settings.max_concurrent_first_syncs
 
     async def _ensure(self, desired: Desired) -> None:
         manifest = self._manifest(desired)
@@ -185,16 +187,19 @@ class KubernetesBackend:
 
     async def _apply_cron_job(self, desired: Desired, manifest: Manifest, generation: int) -> Object:
         ours = {APPLIED: f"{manifests.manifest_hash(manifest)}/{generation}", **({INCARNATION: desired.uid} if desired.uid else {})}
-        written = await self.cluster.apply("cronjobs", annotated(manifest, ours))
+        written = await self.cluster.apply("cronjobs", manifests.annotated(manifest, ours))
         self.seen.cron_jobs.put(written)
         log.info("applied", action="apply", repository=str(desired.key), cron_job=written["metadata"]["name"])
         return written
 
-    async def _adopt(self, known: Object) -> None:
-        """Kubeapps' controller wrote this CronJob whole, so its fields would stay beside ours: it makes room. Its Jobs go on."""
-        metadata = known["metadata"]
-        await self.cluster.delete("cronjobs", metadata["namespace"], metadata["name"], orphan=True)
-        self.seen.cron_jobs.drop((metadata["namespace"], metadata["name"]))
+    async def _adopt(self, known: Object) -> Object | None:
+        """Kubeapps' controller wrote this CronJob whole: what it set becomes ours, so that what we do not set goes."""
+        live = await self.cluster.get("cronjobs", *place(known))
+        if live is None:
+            return None
+        change = {name: live["metadata"].get(name) for name in ("resourceVersion", "managedFields")}
+        change["managedFields"] = taken_over(change["managedFields"] or (), MANAGER)
+        return await self.cluster.merge("cronjobs", live["metadata"], {"metadata": change})
 
     async def _refuse_foreign(self, manifest: Object) -> None:
         namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
@@ -219,7 +224,7 @@ class KubernetesBackend:
         finally:
             del self.starting[key]
         if made:
-            self.seen.jobs.put(made)
+            self._see_job(made)
             log.info("a sync starts", action="run", repository=str(key), job=name, cause=cause)
         self.handled[key] = Handled(desired.fingerprint, name)
         if not desired.uid and (known := self._cron_job(key)):  # no resource to remember it
@@ -242,9 +247,20 @@ class KubernetesBackend:
             log.info("deleted", action="delete", repository=str(key), resource=resource, name=name)
 
     async def _create_clean_up(self, key: RepositoryKey, uid: str, attempt: int) -> None:
-        manifest = manifests.clean_up_job(key, uid, self.settings, names.clean_up_name(key, uid, attempt), attempt)
-        made = await self.cluster.create("jobs", manifest)
+        name = names.clean_up_name(key, uid, attempt)
+        template = template_of(self.seen.repositories.objects.get((key.namespace, key.name)))
+        try:
+            made = await self.cluster.create("jobs", manifests.clean_up_job(key, uid, self.settings, name, attempt, template))
+        except ApiRefused as refused:
+            if not template or refused.code not in (400, 422):
+                raise
+            made = await self.cluster.create("jobs", manifests.clean_up_job(key, uid, self.settings, name, attempt))
         if made:
+            self._see_job(made)
+
+    def _see_job(self, made: Object) -> None:
+        """Unless its end would never be seen."""
+        if "jobs" in self.seen.readable:
             self.seen.jobs.put(made)
 
     # Names and what follows from them ---------------------------------------------------------------------------------
@@ -277,9 +293,3 @@ class KubernetesBackend:
 def use_of(reference: tuple[str, str, str]) -> Use:
     kind, namespace, name = reference
     return KINDS[kind], namespace, name
-
-
-def annotated(manifest: Manifest, annotations: Mapping[str, str]) -> Manifest:
-    """The manifest with annotations of ours besides its own."""
-    metadata = manifest["metadata"]
-    return {**manifest, "metadata": {**metadata, "annotations": {**metadata.get("annotations", {}), **annotations}}}

@@ -4,9 +4,10 @@ Looked at once, when the resource is read, so that nothing is applied of one tha
 controller for all repositories.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
-from controller.kinds.fields import Fields
+from controller.kinds.fields import Fields, InvalidDocument
 
 CONTAINERS = ("containers", "initContainers")
 
@@ -27,6 +28,14 @@ def pod_template(template: Fields) -> dict[str, Any]:
     spec.inside("securityContext")
     spec.inside("resources")
     return template.plain()
+
+
+def template_of(resource: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A resource's template; {} where there is no usable one."""
+    try:
+        return pod_template(Fields(resource or {}).inside("spec").inside("syncJobPodTemplate"))
+    except InvalidDocument:
+        return {}
 
 
 def _check(container: Fields, *, named: bool) -> None:

@@ -16,7 +16,18 @@ from catalog.model import RepositoryKey, SecretRef
 from controller.desired import Desired
 from controller.flags import JobSettings
 from controller.kinds.apprepository import parse
-from controller.manifests import APPLIED, CAUSE, FINGERPRINT, REPOSITORY, SOURCE, clean_up_job, cron_job, manifest_hash, sync_job
+from controller.manifests import (
+    APPLIED,
+    CAUSE,
+    FINGERPRINT,
+    INCARNATION,
+    REPOSITORY,
+    SOURCE,
+    clean_up_job,
+    cron_job,
+    manifest_hash,
+    sync_job,
+)
 from controller.pods import job_namespace, needs, uses
 
 SETTINGS = JobSettings()
@@ -71,7 +82,7 @@ def test_annotations_name_the_repository_its_source_and_what_is_asked_for() -> N
     annotations = cron["metadata"]["annotations"]
     assert (annotations[REPOSITORY], annotations[SOURCE]) == ("kubeapps/demo", "cluster")
     assert annotations[APPLIED] == manifest_hash(cron)
-    asked = {REPOSITORY: "kubeapps/demo", FINGERPRINT: wanted.fingerprint}
+    asked = {REPOSITORY: "kubeapps/demo", INCARNATION: wanted.uid, FINGERPRINT: wanted.fingerprint}
     assert cron["spec"]["jobTemplate"]["metadata"]["annotations"] == asked
     assert sync["metadata"]["annotations"] == {**asked, CAUSE: "change"}
     told = {REPOSITORY: "kubeapps/demo", "chartfleet.dev/incarnation": "u-1", "chartfleet.dev/attempt": "2"}
