@@ -30,7 +30,8 @@ RUN printf '#!/bin/sh\nexec /opt/chartfleet/bin/python -m worker "$@"\n' >/asset
  && printf '#!/bin/sh\nexec /opt/chartfleet/bin/python -m controller --kubernetes --drop-in "$@"\n' >/apprepository-controller \
  && chmod 755 /asset-syncer /apprepository-controller
 # PYTHONSAFEPATH: what happens to lie in the working directory is never imported as `api` or `worker`.
-ENV PATH=/opt/chartfleet/bin:$PATH PYTHONUNBUFFERED=1 PYTHONSAFEPATH=1 HOME=/tmp
+# LOGNAME: kopf asks for the user's name, and the user that a Pod runs as has none.
+ENV PATH=/opt/chartfleet/bin:$PATH PYTHONUNBUFFERED=1 PYTHONSAFEPATH=1 HOME=/tmp LOGNAME=chartfleet
 WORKDIR /tmp
 USER 65532:65532
 EXPOSE 8080

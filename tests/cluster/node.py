@@ -15,6 +15,7 @@ from tests.cluster.kube import Kube
 TEMPLATES = Path(__file__).with_name("templates")
 CGROUPS = Path("/sys/fs/cgroup")
 NAME = "localhost"  # a name that the API server can resolve: it asks the kubelet for logs
+HOST = "10.244.0.1"  # by which Pods reach this machine, while there are any; see templates/pods.conflist
 PLUGINS = Path("/usr/lib/cni")
 PACKAGES = "apt-get install --no-install-recommends containerd runc containernetworking-plugins"
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from tests.cluster.build import cache, locked, told
 
 ROOT = Path(__file__).parents[2]
+REPOSITORY = "localhost/chartfleet/tests"
+KEPT = 4
 PYTHON = "docker.io/library/python:3.11-slim"
 PACKAGES = "apt-get install --no-install-recommends buildah runc debootstrap"
 # What a build needs of this machine where it does not reach the world directly; mounted, never in the image.
@@ -39,7 +41,7 @@ def name() -> str:
     digest = hashlib.sha256()
     for path in inputs():
         digest.update(f"{path.relative_to(ROOT)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
-    return f"localhost/chartfleet/tests:{digest.hexdigest()[:16]}"
+    return f"{REPOSITORY}:{digest.hexdigest()[:16]}"
 
 
 def build() -> tuple[str, Path]:
@@ -51,6 +53,8 @@ def build() -> tuple[str, Path]:
             make_base()
             run_build(image)
             write_archive(image, archive)
+        archive.touch()
+        forget_old(REPOSITORY)
     return image, archive
 
 
@@ -92,15 +96,19 @@ def run_build(image: str) -> None:
 
 
 def write_archive(image: str, archive: Path) -> None:
-    """Write the archive in place of those of earlier states."""
-    for old in archive.parent.glob("image-*.tar*"):
-        old.unlink()
-    begun = archive.with_suffix(".tar.begun")
+    begun = archive.with_suffix(".begun")
     told("buildah", "push", "--quiet", image, f"docker-archive:{begun}:{image}")
     begun.rename(archive)
-    repository, _, tag = image.rpartition(":")
-    for old in set(told("buildah", "images", "--format={{.Tag}}", f"--filter=reference={repository}").split()) - {tag}:
-        told("buildah", "rmi", f"{repository}:{old}")
+
+
+def forget_old(repository: str) -> None:
+    """Keep the archives and images that were used last: checkouts beside one another have different ones."""
+    by_age = sorted(cache().glob("image-*.tar"), key=lambda archive: archive.stat().st_mtime)
+    for archive in by_age[:-KEPT]:
+        archive.unlink()
+    kept = {archive.stem.removeprefix("image-") for archive in by_age[-KEPT:]}
+    for tag in set(told("buildah", "images", "--format={{.Tag}}", f"--filter=reference={repository}").split()) - kept:
+        told("buildah", "rmi", f"{repository}:{tag}")
 
 
 def succeeds(*argv: str) -> bool:
