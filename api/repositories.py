@@ -12,6 +12,7 @@ from api.store import Connection
 from catalog import standing
 from catalog.model import HELD_FOR, HELD_READS, RepositoryKey
 from catalog.paging import Row, Slice
+from catalog.report import revision_of
 from catalog.standing import RepositoryPosition
 
 router = APIRouter(prefix="/api/v1", tags=["repositories"], responses=declared(400, 422, 500, 503))
@@ -76,7 +77,7 @@ def _condition(row: Row) -> dict[str, Any]:
     """The row with its condition in words: what stands in the way, or how far it is."""
     held = _held(row)
     reason, message = _reason(row, held)
-    revision = row["body_sha256"] and f"sha256:{row['body_sha256'].hex()}"
+    revision = revision_of(row["body_sha256"])
     return {**row, "reason": reason, "message": message, "revision": revision, "held": held, "notes_total": row["notes_total"] or 0}
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog.model import RepositoryKey
-from catalog.report import Summary
+from catalog.report import Summary, revision_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,14 @@ class Syncs:
     run: int | None
     under_way: str | None
     next_due: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What a look at the runs left: the newest number there was, and those that were not finished."""
+
+    newest: int
+    unfinished: frozenset[int]
 
 
 async def syncs(connection: AsyncConnection, key: RepositoryKey) -> Syncs:
@@ -54,7 +62,7 @@ def _summary(key: RepositoryKey, row: Any) -> Summary:
         charts=row.charts,
         versions=row.versions,
         notes=row.notes,
-        revision=row.body_sha256 and bytes(row.body_sha256).hex(),
+        revision=revision_of(row.body_sha256),
         error_class=row.error_class,
         error=row.error,
         transient=row.transient,
@@ -79,10 +87,15 @@ async def removal(connection: AsyncConnection, key: RepositoryKey, incarnation: 
     return row.stands, row.state, row.error
 
 
-async def lately_finished(connection: AsyncConnection) -> list[RepositoryKey]:
-    """The repositories of which a sync or clean-up has ended in the last quarter of a minute; of the newest thousand runs."""
+async def ended_since(connection: AsyncConnection, before: Watched | None) -> tuple[set[RepositoryKey], Watched]:
+    """The repositories of which a sync or clean-up has ended since the last look, however long it took, and what the next look goes by."""
+    newest = (await connection.execute(text("select coalesce(max(id), 0) from chartfleet.sync_runs"))).scalar_one()
     statement = text("""
-        select distinct namespace, name from chartfleet.sync_runs
-        where id > (select max(id) - 1000 from chartfleet.sync_runs) and job <> 'files' and finished_at > now() - interval '15 seconds'
+        select id, namespace, name, state in ('queued', 'sent', 'running') as unfinished from chartfleet.sync_runs
+        where job <> 'files'
+          and (state in ('queued', 'sent', 'running') or id > :newest or id = any (cast(:unfinished as bigint[])))
     """)
-    return [RepositoryKey(row.namespace, row.name) for row in await connection.execute(statement)]
+    known = before or Watched(newest, frozenset())
+    rows = (await connection.execute(statement, {"newest": known.newest, "unfinished": list(known.unfinished)})).all()
+    ended = {RepositoryKey(row.namespace, row.name) for row in rows if not row.unfinished}
+    return ended, Watched(newest, frozenset(row.id for row in rows if row.unfinished))

@@ -93,6 +93,11 @@ class Summary:
         return message
 
 
+def revision_of(body_sha256: bytes | None) -> str | None:
+    """What an index calls its state, wherever users read it; None before the first was published."""
+    return f"sha256:{bytes(body_sha256).hex()}" if body_sha256 else None
+
+
 def summary_in(message: str) -> Summary | None:
     """The summary of a termination message; None for what is none, as of a Pod that was killed."""
     import msgspec  # noqa: PLC0415 - a run only writes

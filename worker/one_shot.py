@@ -12,7 +12,7 @@ from pathlib import Path
 from catalog import tick
 from catalog.errors import CatalogError, Interrupted, InvalidJob, RemovalsHeld, StoreUnavailable
 from catalog.jobs import Command, FetchFiles, SyncRepository, from_argv, words_and_flags
-from catalog.report import FIRST_NOTES, Held, Summary
+from catalog.report import FIRST_NOTES, Held, Summary, revision_of
 from catalog.tick import Standing
 from worker.process import Worker
 from worker.run import Outcome, answering, run, verb
@@ -150,6 +150,6 @@ def _of_standing(summary: Summary, standing: Standing) -> Summary:
         versions=stored.versions,
         notes=standing.notes_total,
         first_notes=tuple(map(str, standing.notes)),
-        revision=f"sha256:{stored.body_sha256.hex()}" if stored.body_sha256 else None,
+        revision=revision_of(stored.body_sha256),
         held=Held(held.reason, held.removals) if held else None,
     )

@@ -100,10 +100,11 @@ class CeleryBackend:
 
     async def follow(self, look_at: Callable[[RepositoryKey], None]) -> None:
         """Tell whose runs have ended, by asking every two seconds."""
+        watched = None
         while True:
             async with self._connection() as connection:
-                finished = await following.lately_finished(connection)
-            for key in finished:
+                ended, watched = await following.ended_since(connection, watched)
+            for key in ended:
                 look_at(key)
             await asyncio.sleep(FOLLOW_EVERY)
 

@@ -89,6 +89,15 @@ async def engine(database: Database) -> AsyncIterator[AsyncEngine]:
 
 
 @pytest.fixture
+async def writer(database: Database) -> AsyncIterator[AsyncConnection]:
+    """A connection as the controller's role."""
+    engine = pooled_engine(database.writer, "chartfleet_writer", "tests")
+    async with engine.connect() as connection:
+        yield connection
+    await engine.dispose()
+
+
+@pytest.fixture
 async def connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A transaction that sees every namespace."""
     async with search.seeing(engine, ("*",)) as connection:

@@ -13,6 +13,7 @@ from catalog.database import SYNC_LOCK
 from catalog.model import RepositoryKey
 from tests.fakes.helm_repo import HelmRepo, archive, index, serving
 from tests.integration.conftest import Syncer
+from worker.secrets import Secrets
 
 TWO = {"a": [{"version": "1.0.0", "digest": "d1"}, {"version": "1.10.0", "digest": "d2"}], "b": [{"version": "0.1.0", "digest": "d3"}]}
 # Takes seconds to read, so that the test comes in time.
@@ -304,7 +305,7 @@ async def test_a_long_row_of_failures_is_recorded_like_the_first(syncer: Syncer)
 async def test_credentials_go_to_the_repository_and_not_where_a_redirect_leads(syncer: Syncer, repo: HelmRepo) -> None:
     with serving(HelmRepo(index=index(TWO))) as elsewhere:
         repo.redirect = f"{elsewhere.url}/index.yaml"
-        syncer.worker.settings = replace(syncer.worker.settings, authorization="Bearer canary")
+        syncer.worker.secrets = Secrets(replace(syncer.worker.settings, authorization="Bearer canary"))
         assert (await syncer.sync()).state == "done"
         assert repo.requests[0][1]["Authorization"] == "Bearer canary"
         assert "Authorization" not in elsewhere.requests[0][1]
