@@ -134,6 +134,15 @@ def test_the_version_is_had_without_a_database(pod: Pod) -> None:
     assert (ended.code, ended.out.split()[0]) == (0, "chartfleet")
 
 
+def test_after_invalidate_cache_also_a_listing_of_the_same_bytes_is_read(pod: Pod) -> None:
+    pod.repo.index = index({"app": [{"version": "1.0.0"}]})
+    phases = [json.loads(pod.sync("--option=files=none").out)["phases"] for _ in range(2)]
+    pod.run("invalidate-cache")
+    again = json.loads(pod.sync("--option=files=none").out)
+    assert ["read" in each for each in (*phases, again["phases"])] == [True, False, True]
+    assert again["result"] == "unchanged"
+
+
 def test_invalidate_cache_lets_all_be_read_again_and_loses_nothing(pod: Pod, database: Database) -> None:
     pod.repo.index = listing(many(20, 5))
     pod.sync()
