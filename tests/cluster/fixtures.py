@@ -51,6 +51,14 @@ def pod_cluster(run_directory: Path) -> Iterator[Kube]:
         yield kube
 
 
+@pytest.fixture
+def host(pod_cluster: Kube) -> str:
+    """The address at which Pods of `pod_cluster` reach this machine: what `relayed` of tests/fakes/relay.py listens on."""
+    if "CHARTFLEET_TEST_KUBECONFIG" in os.environ:
+        pytest.skip("the Pods of another cluster do not reach this machine")
+    return node.HOST
+
+
 @pytest.fixture(scope="session")
 def image(pod_cluster: Kube) -> str:
     """The name of the product's image, which `pod_cluster` has; CHARTFLEET_TEST_IMAGE names the one of another cluster."""

@@ -9,7 +9,6 @@ from catalog.model import SecretRef
 from controller.flags import JobSettings
 from controller.kinds.apprepository import parse
 from controller.manifests import sync_job
-from tests.cluster import node
 from tests.cluster.fixtures import new_namespace
 from tests.cluster.kube import Document, Kube
 from tests.conftest import Database, until
@@ -104,15 +103,15 @@ def test_a_sync_without_a_database_in_reach_ends_as_one_that_may_be_tried_again(
     assert ended["exitCode"] == 75, ended
 
 
-def test_kubeapps_command_line_brings_a_repository_into_the_database(restricted: Pods, database: Database) -> None:
+def test_kubeapps_command_line_brings_a_repository_into_the_database(restricted: Pods, database: Database, host: str) -> None:
     listing = index({"nginx": [{"version": "1.0.0"}, {"version": "1.1.0"}]})
     with (
         serving(HelmRepo(index=listing)) as repo,
-        relayed(int(repo.url.rpartition(":")[2]), node.HOST) as web,
-        relayed(database.sockets / ".s.PGSQL.5432", node.HOST) as postgres,
+        relayed(int(repo.url.rpartition(":")[2]), host) as web,
+        relayed(database.sockets / ".s.PGSQL.5432", host) as postgres,
     ):
-        flags = (f"--database-url={node.HOST}:{postgres}", "--database-user=chartfleet_writer", f"--database-name={database.name}")
-        words = ("sync", "demo", f"http://{node.HOST}:{web}", "helm", "--namespace=default", *flags)
+        flags = (f"--database-url={host}:{postgres}", "--database-user=chartfleet_writer", f"--database-name={database.name}")
+        words = ("sync", "demo", f"http://{host}:{web}", "helm", "--namespace=default", *flags)
         ended = restricted.run("sync", "/asset-syncer", *words, env={"DB_PASSWORD": "any"})
     assert ended["exitCode"] == 0, ended
     assert database.rows("select version from chartfleet.chart_versions order by 1") == [("1.0.0",), ("1.1.0",)]
