@@ -82,8 +82,8 @@ def conditions(
         found.append(("Reconciling", "True", waited.reason, waited.message))
     if told and told.error_class:
         found.append(("SyncFailed", "True", told.error_class, told.error))
-        if told.error_class == "RemovalsHeld":
-            found.append(("RemovalsHeld", "True", "RemovalsHeld", told.error))
+    if told and told.held:
+        found.append(("RemovalsHeld", "True", "RemovalsHeld", told.held))
     return found
 
 
@@ -104,22 +104,25 @@ def _ready(
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the last run that the status tells of said, in short."""
+    """What the last run that the status tells of said, in short; `held` of a listing whose removals wait, whatever became of the run."""
 
     error_class: str = ""
     error: str = ""
+    held: str = ""
 
     @classmethod
     def of(cls, summary: Summary) -> "Told":
-        return cls(summary.error_class or "", summary.error or "")
+        error_class, error, held = summary.error_class or "", summary.error or "", summary.held
+        waits = f"{held.removals:,} removals are held ({held.reason})" if held else ""
+        return cls(error_class, error, error if error_class == "RemovalsHeld" else waits)
 
 
 def remembered(before: Mapping[str, Any]) -> Told | None:
     """The last run as the conditions have it; None when no run was told of yet."""
     if "lastSyncTime" not in before:
         return None
-    failed = _condition(before, "SyncFailed")
-    return Told(failed["reason"], failed["message"]) if failed else Told()
+    failed, held = _condition(before, "SyncFailed"), _condition(before, "RemovalsHeld")
+    return Told(failed.get("reason", ""), failed.get("message", ""), held.get("message", ""))
 
 
 def _facts(standing: Standing) -> dict[str, Any]:
