@@ -17,9 +17,8 @@ import yaml
 
 from catalog.report import Summary
 from cli import servers
-from controller.reconcile import FINALIZER
 from tests.cluster.fixtures import new_namespace
-from tests.cluster.kube import Document, Kube, Refused
+from tests.cluster.kube import Document, Kube
 from tests.conftest import ROOT, until
 
 FINGERPRINT, CAUSE, ATTEMPT = "chartfleet.dev/fingerprint", "chartfleet.dev/cause", "chartfleet.dev/attempt"
@@ -234,6 +233,3 @@ def controlled(kube: Kube, *flags: str, rules: Sequence[Document] = (), cluster_
 
 def finalizers(resource: Mapping[str, Any]) -> list[str]:
     return resource["metadata"].get("finalizers") or []
-
-
-__all__ = ["DONE", "FINALIZER", "Controlled", "Refused", "controlled", "finalizers"]

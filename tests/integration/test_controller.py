@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from controller.reconcile import FINALIZER
 from tests.cluster.kube import Kube
 from tests.conftest import until
-from tests.integration.controlled import CAUSE, DONE, FINALIZER, Controlled, controlled, finalizers
+from tests.integration.controlled import CAUSE, DONE, Controlled, controlled, finalizers
 
 SECRET_AUTH = {"header": {"secretKeyRef": {"name": "login", "key": "authorizationHeader"}}}
 
