@@ -66,6 +66,15 @@ class Controlled:
         self.processes.append(process)
         return process
 
+    def start_everywhere(self) -> subprocess.Popen[bytes]:
+        """One whose Jobs run beside their repositories; the account gets its rights in `away` too."""
+        rbac = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "controller-jobs", "namespace": self.away}}
+        self.kube.apply({**rbac, "kind": "Role", "rules": documented_rules("jobRules")})
+        subject = {"kind": "ServiceAccount", "name": "controller", "namespace": self.home}
+        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "controller-jobs"}
+        self.kube.apply({**rbac, "kind": "RoleBinding", "roleRef": reference, "subjects": [subject]})
+        return self.start("--job-namespace=repository")
+
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         for process in self.processes:
             process.send_signal(how)

@@ -10,7 +10,7 @@ from catalog.report import Summary
 from controller.reconcile import FINALIZER
 from tests.cluster.kube import Kube, Refused
 from tests.conftest import until
-from tests.integration.controlled import Controlled, controlled, documented_rules, finalizers
+from tests.integration.controlled import Controlled, controlled, finalizers
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +200,7 @@ def test_two_repositories_that_share_a_cron_jobs_name_have_one_each_and_a_deleti
 
 @pytest.mark.parametrize("layout", ["release", "repository"])
 def test_a_deleted_namespace_goes_after_the_clean_up_of_its_repositories(own: Controlled, layout: str) -> None:
-    own.start(f"--job-namespace={layout}") if layout == "release" else start_with_jobs_everywhere(own)
+    own.start_everywhere() if layout == "repository" else own.start()
     own.apply("leaving", own.away)
     within = own.away if layout == "repository" else own.home
     job = until("the Job", lambda: own.jobs("leaving", own.away, within))[0]
@@ -209,13 +209,3 @@ def test_a_deleted_namespace_goes_after_the_clean_up_of_its_repositories(own: Co
     own.clean_up("leaving", own.away)
     assert own.cron_jobs("leaving", own.away, within) == []
     own.kube.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "alive", "namespace": own.home}})
-
-
-def start_with_jobs_everywhere(own: Controlled) -> None:
-    """Jobs beside their repositories: the rights in both namespaces."""
-    rbac = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "controller-away", "namespace": own.away}}
-    own.kube.apply({**rbac, "kind": "Role", "rules": documented_rules("jobRules")})
-    subject = {"kind": "ServiceAccount", "name": "controller", "namespace": own.home}
-    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "controller-away"}
-    own.kube.apply({**rbac, "kind": "RoleBinding", "roleRef": reference, "subjects": [subject]})
-    own.start("--job-namespace=repository")
