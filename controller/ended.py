@@ -18,11 +18,22 @@ class Handled(NamedTuple):
     job: str = ""
 
 
-def handled_by(jobs: Sequence[Object], before: Mapping[str, Any], cron_job: Object | None) -> Handled:
-    """As the newest one-off Job says, else as the status `before` or the CronJob remembers."""
-    asked = [job for job in jobs if annotation(job, CAUSE)]
-    if asked:
-        return Handled(annotation(asked[-1], FINGERPRINT), asked[-1]["metadata"]["name"])
+def handled_by(jobs: Sequence[Object], known: Handled, remembered: Handled) -> Handled:
+    """As the newest one-off Job says; what this process has `known`, or the cluster `remembered`, counts where no newer Job is there.
+
+    Times are in whole seconds: of two Jobs of one second, the one that is known or remembered was the last.
+    """
+    asked = {job["metadata"]["name"]: job for job in jobs if annotation(job, CAUSE)}
+    last = known if known.fingerprint else remembered
+    since = created(asked[last.job]) if last.job in asked else ""
+    newer = [Handled(annotation(job, FINGERPRINT), name) for name, job in asked.items() if created(job) > since]
+    if not newer or (known.fingerprint and not since):  # known, and its Job is forgotten
+        return last
+    return newer[-1]
+
+
+def remembered(before: Mapping[str, Any], cron_job: Object | None) -> Handled:
+    """As the status `before` or the CronJob remembers."""
     if before.get("lastHandledFingerprint"):
         return Handled(before["lastHandledFingerprint"], before.get("lastHandledJob") or "")
     fingerprint, _, job = annotation(cron_job, HANDLED).partition(" ") if cron_job else ("", "", "")

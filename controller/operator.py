@@ -1,12 +1,13 @@
 """The watches: what happens in the cluster → shelves → queue → one look at a time at each repository. The only file that knows kopf.
 
-kopf lists, watches, resumes and reconnects; it writes nothing (no annotations, finalizers or Events of its own). What vanished while a
-watch was broken is found by comparing everything now and then.
+kopf lists, watches, resumes and reconnects; it writes nothing (no annotations, finalizers or Events of its own). What vanished before a
+watch listed anew is found by comparing everything, then and now and then.
 """
 
 import asyncio
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,7 @@ GROUPS = {
     "configmaps": ("", "v1"),
 }
 COMPARE_EVERY = 300.0  # seconds
+LISTED_WITHIN = 2.0  # seconds: watches that list anew do so together
 RESTART_AFTER = 2.0  # seconds, where a watch gave up
 
 
@@ -46,7 +48,7 @@ class Scope:
 
 @dataclass(slots=True)
 class Operator:
-    """Watches and hands. `stopping` ends all of it; `compared` is set once everything was seen."""
+    """Watches and hands. `stopping` ends all of it; `compared` is set once everything was seen, `listed` when a watch lists anew."""
 
     cluster: Cluster
     seen: Seen
@@ -57,6 +59,7 @@ class Operator:
     queue: WorkQueue = field(default_factory=WorkQueue)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     compared: asyncio.Event = field(default_factory=asyncio.Event)
+    listed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
         """Work until `stopping`."""
@@ -82,7 +85,10 @@ class Operator:
             except CatalogError as error:
                 log.warning("the cluster cannot be read", action="wait", error=str(error))
                 pause = RESTART_AFTER
-            await asyncio.sleep(pause)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.listed.wait(), pause)
+                await asyncio.sleep(LISTED_WITHIN)
+            self.listed.clear()
 
     async def compare(self) -> None:
         """List everything; look at what is there, and at whom a thing that is gone belonged to."""
@@ -137,6 +143,8 @@ class Operator:
             return kopf.ConnectionInfo(**await self.cluster.login())
 
         async def seen(event: kopf.RawEvent, param: Any = None, **_: Any) -> None:
+            if event["type"] is None:
+                ours.call_soon_threadsafe(self.listed.set)
             ours.call_soon_threadsafe(self._take, param, event["object"], event["type"] == "DELETED")
 
         kopf.on.login(registry=registry)(login)

@@ -19,7 +19,7 @@ from controller import manifests, names, pods
 from controller.adoption import taken_over
 from controller.cluster import MANAGER, ApiRefused, Cluster, Object, ResourceConflict
 from controller.desired import Desired
-from controller.ended import HANDLED, Handled, finished, handled_by, moment, said_by, succeeded, told_by_conditions
+from controller.ended import HANDLED, Handled, finished, handled_by, moment, remembered, said_by, succeeded, told_by_conditions
 from controller.flags import JobSettings
 from controller.kinds.pod_template import template_of
 from controller.manifests import APPLIED, ATTEMPT, CAUSE, INCARNATION, SOURCE
@@ -163,8 +163,9 @@ class KubernetesBackend:
         """The watch of Jobs tells."""
 
     def next_in_line(self, job: Object) -> tuple[RepositoryKey, ...]:
-        """Who may have room now that this Job has ended."""
-        return tuple(islice(self.waiting, 2)) if finished(of_job(job)) else ()
+        """Who may have room now that this Job has ended, or is gone."""
+        ended = finished(of_job(job)) or place(job) not in self.seen.jobs.objects
+        return tuple(islice(self.waiting, 2)) if ended else ()
 
     def room(self, cause: str, now: datetime) -> bool:
         """Whether another Job of this cause may start."""
@@ -284,7 +285,7 @@ class KubernetesBackend:
 
     def _handled(self, key: RepositoryKey, before: Mapping[str, Any]) -> Handled:
         """What was last asked for: as this process knows, or as the cluster remembers."""
-        known = self.handled.get(key) or handled_by(self.seen.jobs.of(key), before, self._cron_job(key))
+        known = handled_by(self.seen.jobs.of(key), self.handled.get(key, Handled()), remembered(before, self._cron_job(key)))
         if known.fingerprint:
             self.handled[key] = known
         return known

@@ -152,6 +152,23 @@ def test_a_watch_that_is_too_old_begins_anew(own: Controlled, tmp_path: Path) ->
         assert relay.stale == 0
 
 
+def test_what_vanished_before_a_watch_listed_anew_is_noticed(own: Controlled, tmp_path: Path) -> None:
+    with relayed(own.kubeconfig, tmp_path) as (relay, through):
+        own.start(kubeconfig=through)
+        own.apply("a")
+        own.sync("a")
+        own.said("a", "Synced")
+        relay.deaf.set()
+        gone = own.cron_job("a")["metadata"]
+        own.kube.delete("cronjobs", gone["name"], own.home)
+        until("the silence", lambda: b'"DELETED"' in b"".join(relay.swallowed))
+        relay.stale = 6
+        relay.deaf.clear()
+        relay.cut()
+        until("another one", lambda: [each for each in own.cron_jobs("a") if each["metadata"]["uid"] != gone["uid"]], 30)
+        assert len(own.jobs("a")) == 1
+
+
 def test_a_conflicting_writer_costs_another_look_and_nothing_else(own: Controlled, tmp_path: Path) -> None:
     with relayed(own.kubeconfig, tmp_path) as (relay, through):
         own.start(kubeconfig=through)
