@@ -95,6 +95,15 @@ def needs(desired: Desired, settings: JobSettings) -> frozenset[Reference]:
     return frozenset(reference for reference, needed in _references(desired, settings) if needed)
 
 
+def keys(desired: Desired, settings: JobSettings) -> list[tuple[Reference, str]]:
+    """The keys that must be in the repository's own Secrets."""
+    repository, certificate = desired.repository, desired.repository.options.get("client-certificate")
+    named = [(ref.name, ref.key) for ref in (repository.auth, repository.ca) if ref]
+    named += [(certificate, key) for key in TLS_KEYS if certificate]
+    namespace = job_namespace(desired.key, settings)
+    return [(("Secret", namespace, secret_name(name, desired.key, settings)), key) for name, key in named]
+
+
 def _references(desired: Desired, settings: JobSettings) -> Iterator[tuple[Reference, bool]]:
     namespace = job_namespace(desired.key, settings)
     for ref in (desired.repository.auth, desired.repository.ca, _certificate_ref(desired)):

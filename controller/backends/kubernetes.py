@@ -81,9 +81,8 @@ class KubernetesBackend:
     def needs(self, desired: Desired) -> tuple[dict[Use, tuple[str, ...]], frozenset[Use]]:
         """What no Pod of the repository starts without, each with the keys that must be in it; and all that its Pods refer to."""
         required: dict[Use, tuple[str, ...]] = dict.fromkeys(map(use_of, pods.needs(desired, self.settings)), ())
-        for ref in filter(None, (desired.repository.auth, desired.repository.ca)):
-            use = ("secrets", pods.job_namespace(desired.key, self.settings), pods.secret_name(ref.name, desired.key, self.settings))
-            required[use] = (*required.get(use, ()), ref.key)
+        for reference, key in pods.keys(desired, self.settings):
+            required[use_of(reference)] = (*required[use_of(reference)], key)
         return required, frozenset(map(use_of, pods.uses(desired, self.settings)))
 
     def mark(self, desired: Desired) -> str:

@@ -10,8 +10,6 @@ from tests.cluster.kube import Kube
 from tests.conftest import until
 from tests.integration.controlled import CAUSE, DONE, Controlled, controlled, finalizers
 
-SECRET_AUTH = {"header": {"secretKeyRef": {"name": "login", "key": "authorizationHeader"}}}
-
 
 @pytest.fixture(scope="module")
 def fleet(cluster: Kube) -> Iterator[Controlled]:
@@ -157,6 +155,14 @@ def test_a_missing_secret_is_named_and_waited_for(fleet: Controlled, name: str) 
     fleet.said(name, "Synced")
     assert not fleet.cron_job(name)["spec"].get("suspend")
     assert not fleet.logged("canary-of-the-secret")
+
+
+def test_a_clients_certificate_without_its_key_is_waited_for(fleet: Controlled, name: str) -> None:
+    fleet.secret(f"{name}-tls", **{"tls.crt": "x"})
+    fleet.apply(name, annotations={"chartfleet.dev/client-certificate": f"{name}-tls"})
+    assert "has no key 'tls.key'" in fleet.said(name, "WaitingForSecret")["message"]
+    fleet.secret(f"{name}-tls", **{"tls.crt": "x", "tls.key": "y"})
+    fleet.sync(name)
 
 
 def rotate_secret(fleet: Controlled, name: str, text: str) -> None:

@@ -69,7 +69,7 @@ def test_a_restart_after_the_jobs_are_forgotten_starts_nothing(own: Controlled) 
     assert own.condition("old")["status"] == "True"
 
 
-@pytest.mark.parametrize("last", range(1, 6))
+@pytest.mark.parametrize("last", range(1, 7))
 def test_a_controller_killed_after_any_write_ends_where_others_end(own: Controlled, tmp_path: Path, last: int) -> None:
     with relayed(own.kubeconfig, tmp_path) as (relay, through):
         process = own.start(kubeconfig=through)
@@ -87,7 +87,7 @@ def test_a_controller_killed_after_any_write_ends_where_others_end(own: Controll
         assert len(own.cron_jobs("killed")) == len(own.jobs("killed")) == 1
 
 
-@pytest.mark.parametrize("last", range(1, 5))
+@pytest.mark.parametrize("last", range(1, 6))
 def test_a_controller_killed_after_any_write_of_a_deletion_still_removes_it_once(own: Controlled, tmp_path: Path, last: int) -> None:
     own.start()
     own.apply("killed")
