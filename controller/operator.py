@@ -48,7 +48,8 @@ class Scope:
 
 @dataclass(slots=True)
 class Operator:
-    """Watches and hands. `stopping` ends all of it; `compared` is set once everything was seen, `listed` when a watch lists anew."""
+    """Watches and hands. `stopping` ends all of it; `compared` is set once everything was seen, `listed` when a watch lists anew; `refused`
+    are namespaces that may not be read: those beside them go on."""
 
     cluster: Cluster
     seen: Seen
@@ -60,6 +61,7 @@ class Operator:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     compared: asyncio.Event = field(default_factory=asyncio.Event)
     listed: asyncio.Event = field(default_factory=asyncio.Event)
+    refused: set[str] = field(default_factory=set)
 
     async def run(self) -> None:
         """Work until `stopping`."""
@@ -97,6 +99,8 @@ class Operator:
             for resource in scope.resources:
                 for namespace in scope.namespaces or (None,):
                     concerned |= await self._list(scope, resource, namespace)
+        if "apprepositories" not in self.seen.readable:
+            raise ApiRefused(f"AppRepositories may be read in none of the namespaces {', '.join(sorted(self.refused))}", 403)
         for key in sorted(concerned | {RepositoryKey(*at) for at in self.seen.repositories.objects}):
             self.queue.add(key)
 
@@ -105,8 +109,10 @@ class Operator:
         try:
             listing = await self.cluster.list(resource, namespace, **selectors)
         except ApiRefused as refused:
-            if refused.code != 403 or resource in ("apprepositories", "cronjobs"):
+            if refused.code != 403 or (resource in ("apprepositories", "cronjobs") and len(scope.namespaces) < 2):
                 raise
+            if namespace and resource == "apprepositories":
+                self.refused.add(namespace)
             if not self.compared.is_set():
                 log.warning("a right is missing: less is known", action="degrade", resource=resource, error=str(refused))
             return set()
@@ -124,7 +130,7 @@ class Operator:
                 settings=settings_for(scope),
                 standalone=True,
                 clusterwide=not scope.namespaces,
-                namespaces=scope.namespaces,
+                namespaces=[each for each in scope.namespaces if each not in self.refused],
                 stop_flag=stop,
             )
             try:

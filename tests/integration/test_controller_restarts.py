@@ -15,7 +15,7 @@ from tests.cluster.fixtures import apply_crds
 from tests.cluster.kube import Kube, writes
 from tests.conftest import ROOT, until
 from tests.fakes.api_relay import relayed
-from tests.integration.controlled import DONE, Controlled, controlled, finalizers
+from tests.integration.controlled import DONE, Controlled, controlled, documented_rules, finalizers
 
 MANY = 12
 
@@ -239,6 +239,20 @@ def test_an_api_server_that_is_away_during_changes_is_caught_up_with(own_cluster
             until(f"{name}'s Job", lambda: own.jobs(name), 30)  # noqa: B023 - called at once
             assert len(own.jobs(name)) == len(own.cron_jobs(name)) == 1
         assert len(own.jobs(names[2])) == 1
+
+
+def test_a_namespace_that_may_not_be_read_stops_no_other(cluster: Kube) -> None:
+    nothing = [{"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]}]
+    everything = [*documented_rules("jobRules"), *documented_rules("repositoryRules")]
+    with controlled(cluster, rules=everything, cluster_rules=nothing) as own:
+        own.apply("unseen", own.away)
+        own.start()
+        own.apply("seen")
+        own.sync("seen")
+        own.apply("seen", resyncRequests=1)
+        own.sync("seen", 2)
+        assert any(own.away in line for line in own.logged("a right is missing"))
+        assert not own.logged("a watch gave up")
 
 
 # Under Kubeapps' definition and Role ----------------------------------------------------------------------------------
