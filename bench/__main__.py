@@ -1,4 +1,4 @@
-"""python -m bench [PART …] [--docs]: measure what syncs cost, and print each figure beside its bar.
+"""python -m bench [PART …] [--docs]: measure what syncs and their controller cost, and print each figure beside its bar.
 
 Without a PART all are measured. --docs writes what was found into docs/ as well, which takes all parts.
 """
@@ -17,10 +17,12 @@ from rich.table import Table
 
 from bench.archives import archives
 from bench.at_home import k8s_at_home
+from bench.controller import controller
 from bench.figures import COLUMNS, Figure, Measured, markdown
 from bench.ground import DATA, TOOLS, Ground, ground
 from bench.growth import growth
 from bench.large import large
+from bench.pod import pod
 from bench.replay import replay
 from bench.workers import ROOT
 
@@ -30,6 +32,8 @@ PARTS: Mapping[str, Callable[[Ground], Measured]] = {
     "growth": growth,
     "archives": archives,
     "replay": replay,
+    "controller": controller,
+    "pod": pod,
 }
 DOCS = ROOT / "docs"
 

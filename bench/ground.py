@@ -83,7 +83,7 @@ class Ground:
     """PostgreSQL's meters, read over a connection of our own, which is left out of them; `directory` is for files."""
 
     def __init__(self, directory: Path, url: str, postmaster: int) -> None:
-        self.directory, self._postmaster, self._template = directory, postmaster, url
+        self.directory, self.postmaster, self._template = directory, postmaster, url
         self._measured = url.replace("@/chartfleet?", "@/measured?")
         self.database = self._measured.replace("//chartfleet@", "//chartfleet_writer@")
         self._admin = self._created()
@@ -133,8 +133,8 @@ class Ground:
     def _postgres(self) -> float:
         """Seconds of CPU of PostgreSQL's processes, those that ended included, without our own backend's."""
         ours = self._admin.info.backend_pid
-        living = [self._postmaster, *(pid for pid in children(self._postmaster) if pid != ours)]
-        return sum(map(clock, living)) + reaped(self._postmaster)
+        living = [self.postmaster, *(pid for pid in children(self.postmaster) if pid != ours)]
+        return sum(map(clock, living)) + reaped(self.postmaster)
 
 
 def succeeded(outcome: Outcome) -> Outcome:

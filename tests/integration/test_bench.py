@@ -8,11 +8,13 @@ import pytest
 
 from bench.archives import archives
 from bench.at_home import ADDED, FIRST, HASHED, UNCHANGED, k8s_at_home
+from bench.controller import ALL_AT_ONCE, IDLE, OUTAGE, RESTART, TWO, controller
 from bench.figures import Measured
 from bench.ground import DATA, TOOLS, Ground, ground
 from bench.growth import growth
 from bench.large import large
 from bench.replay import replay
+from tests.cluster.fixtures import needs_devcluster
 from tests.conftest import missing
 
 INDEX = """\
@@ -91,3 +93,13 @@ def test_the_first_revisions_of_a_history_end_as_a_fresh_sync_does(standing: Gro
     [equal, rows, idle, *_] = measured.figures
     assert (equal.ours, rows.verdict, idle.verdict) == (0, "held", "held")
     assert [line.split(" | ")[-1] for line in measured.files["replay.md"].splitlines()[2:]].count("held |") == 1
+
+
+def test_a_few_repositories_are_measured_as_the_500_of_the_controller(standing: Ground) -> None:
+    needs_devcluster()
+    measured = controller(standing, count=45, still=2, away=1)
+    assert 2 <= value(measured, ALL_AT_ONCE, "writes a repository") <= 6
+    assert value(measured, ALL_AT_ONCE, "started") == 10
+    assert value(measured, IDLE, "writes") == value(measured, RESTART, "Jobs") == value(measured, RESTART, "writes") == 0
+    assert 0 < value(measured, RESTART, "reads") <= 30
+    assert value(measured, TWO, "Jobs") == value(measured, OUTAGE, "without a Job") == 0
