@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import kopf
 import structlog
@@ -216,10 +216,24 @@ def scopes(jobs: JobSettings, *, runs_jobs: bool) -> tuple[Scope, ...]:
     return resources, Scope(needed, theirs, labels, fields)
 
 
+class NothingToCompare(kopf.DiffBaseStorage):
+    """kopf's memory of an object, which it would copy whole, twice an event, for handlers that we do not have."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return cast("kopf.BodyEssence", {})
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Nothing."""
+
+
 def settings_for(scope: Scope) -> kopf.OperatorSettings:
     """kopf that watches and does nothing else."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
+    settings.persistence.diffbase_storage = NothingToCompare()
     settings.scanning.disabled = True
     settings.queueing.idle_timeout = 1.0
     settings.process.ultimate_exiting_timeout = None
