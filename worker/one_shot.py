@@ -48,9 +48,9 @@ async def work(command: Command, settings: Settings, begun: Summary, log: Path) 
         outcome = await run(worker, command.job)
         standing = await _standing(worker, command.job) if isinstance(command.job, SyncRepository) else None
         await tell(log, of_run(begun, outcome, standing))
-        with suppress(StoreUnavailable):  # what is left to do is the next job's as well
-            if isinstance(command.job, SyncRepository) and standing and standing.stored.files_due and is_published(outcome):
-                await run(worker, FetchFiles(command.job.repository, command.job.incarnation))
+        if isinstance(command.job, SyncRepository) and standing and standing.stored.files_due and is_published(outcome):
+            await run(worker, FetchFiles(command.job.repository, command.job.incarnation))
+        with suppress(StoreUnavailable):  # which the next job does as well
             await _forget_old_runs(worker)
     finally:
         await worker.close()
