@@ -8,7 +8,7 @@ import asyncio
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import kopf
@@ -84,8 +84,8 @@ class Operator:
             try:
                 await self.compare()
                 self.compared.set()
-            except CatalogError as error:
-                log.warning("the cluster cannot be read", action="wait", error=str(error))
+            except Exception as error:
+                log.warning("the cluster cannot be read", action="wait", error=str(error) or type(error).__name__)
                 pause = RESTART_AFTER
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.listed.wait(), pause)
@@ -123,18 +123,11 @@ class Operator:
 
     async def _watch(self, scope: Scope) -> None:
         """kopf's own loop, begun again should it give up. In a thread: at its end it cancels every task of the loop that it runs in."""
-        stop = threading.Event()
         while not self.stopping.is_set():
-            watching = kopf.operator(
-                registry=self._registry(scope),
-                settings=settings_for(scope),
-                standalone=True,
-                clusterwide=not scope.namespaces,
-                namespaces=[each for each in scope.namespaces if each not in self.refused],
-                stop_flag=stop,
-            )
+            stop = threading.Event()
+            granted = replace(scope, namespaces=tuple(each for each in scope.namespaces if each not in self.refused))
             try:
-                await asyncio.to_thread(asyncio.run, watching)
+                await asyncio.to_thread(asyncio.run, watching(self._registry(scope), granted, stop))
             except asyncio.CancelledError:
                 stop.set()
                 raise
@@ -202,6 +195,21 @@ class Operator:
         self.metrics.reconciles.labels("success").inc()
         if again:
             self.queue.add_later(key, again)
+
+
+async def watching(registry: kopf.OperatorRegistry, scope: Scope, stop: threading.Event) -> None:
+    """kopf until `stop`, or until it gives up: then too `stop` is set, since a thread of its own waits for that, and asyncio.run for the thread."""
+    try:
+        await kopf.operator(
+            registry=registry,
+            settings=settings_for(scope),
+            standalone=True,
+            clusterwide=not scope.namespaces,
+            namespaces=scope.namespaces,
+            stop_flag=stop,
+        )
+    finally:
+        stop.set()
 
 
 def scopes(jobs: JobSettings, *, runs_jobs: bool) -> tuple[Scope, ...]:
