@@ -47,7 +47,7 @@ async def control(wanted: Wanted) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    seen = Seen()
+    seen = Seen(wanted.jobs.namespace)
     async with cluster_of(wanted) as cluster, backend_of(wanted, cluster, seen) as backend, asyncio.TaskGroup() as group:
         if wanted.kubernetes and cluster:
             group.create_task(follow_cluster(wanted, cluster, seen, backend, stop))

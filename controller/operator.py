@@ -198,7 +198,7 @@ class Operator:
 
 
 async def watching(registry: kopf.OperatorRegistry, scope: Scope, stop: threading.Event) -> None:
-    """kopf until `stop`, or until it gives up: then too `stop` is set, since a thread of its own waits for that, and asyncio.run for the thread."""
+    """kopf until `stop`, or until it gives up; then too `stop` is set: a thread of kopf's waits for it, and asyncio.run for that thread."""
     try:
         await kopf.operator(
             registry=registry,

@@ -37,12 +37,22 @@ def itself(thing: Object) -> RepositoryKey:
 
 
 def owner(thing: Object) -> RepositoryKey | None:
-    """The repository that a CronJob or Job was made for: our annotation, else Kubeapps' labels."""
+    """The repository that a CronJob or Job says it was made for: our annotation, else Kubeapps' labels. Only `owner_from` believes it."""
     namespace, slash, name = annotation(thing, REPOSITORY).partition("/")
     if slash:
         return RepositoryKey(namespace, name)
     labels = thing["metadata"].get("labels") or {}
     return RepositoryKey(labels[NAMESPACE_LABEL], labels[NAME_LABEL]) if {NAMESPACE_LABEL, NAME_LABEL} <= labels.keys() else None
+
+
+def owner_from(home: str) -> Callable[[Object], RepositoryKey | None]:
+    """`owner`, of what stands in the controller's own namespace or in the repository's: elsewhere anybody may have written anything."""
+
+    def owner_within(thing: Object) -> RepositoryKey | None:
+        key = owner(thing)
+        return key if key and place(thing)[0] in (home, key.namespace) else None
+
+    return owner_within
 
 
 @dataclass(slots=True)
@@ -118,16 +128,14 @@ def of_job(thing: Object) -> Object:
     return {"metadata": {**metadata, "labels": labels}, "spec": {"suspend": suspend}, "status": thing.get("status") or {}}
 
 
-@dataclass(slots=True)
 class Seen:
-    """All shelves. A kind that may not be read has none (`readable` lacks it)."""
+    """All shelves; `home` is the controller's own namespace. A kind that may not be read has none (`readable` lacks it)."""
 
-    repositories: Shelf = field(default_factory=lambda: Shelf(itself, without_managers))
-    cron_jobs: Shelf = field(default_factory=lambda: Shelf(owner, of_job))
-    jobs: Shelf = field(default_factory=lambda: Shelf(owner, of_job))
-    secrets: Shelf = field(default_factory=lambda: Shelf(lambda _: None, only_version))
-    config_maps: Shelf = field(default_factory=lambda: Shelf(lambda _: None, only_version))
-    readable: set[str] = field(default_factory=set)
+    def __init__(self, home: str) -> None:
+        self.repositories = Shelf(itself, without_managers)
+        self.cron_jobs, self.jobs = Shelf(owner_from(home), of_job), Shelf(owner_from(home), of_job)
+        self.secrets, self.config_maps = Shelf(lambda _: None, only_version), Shelf(lambda _: None, only_version)
+        self.readable: set[str] = set()
 
     def shelf(self, resource: str) -> Shelf:
         shelves = {"apprepositories": self.repositories, "cronjobs": self.cron_jobs, "jobs": self.jobs}

@@ -59,7 +59,8 @@ class KubernetesBackend:
     async def applied(self, source: str) -> dict[RepositoryKey, Applied]:
         """What stands for a source."""
         await self.look()
-        keys = {key for thing in self.seen.cron_jobs.objects.values() if annotation(thing, SOURCE) == source and (key := owner(thing))}
+        shelf = self.seen.cron_jobs
+        keys = {key for thing in shelf.objects.values() if annotation(thing, SOURCE) == source and (key := shelf.owner(thing))}
         return {key: found for key in keys if (found := await self.applied_to(key))}
 
     async def owner(self, key: RepositoryKey) -> str | None:
@@ -170,8 +171,9 @@ class KubernetesBackend:
         """Whether another Job of this cause may start."""
         newest = (now - STUCK_AFTER).strftime("%Y-%m-%dT%H:%M:%SZ")
         jobs = (job for job in self.seen.jobs.objects.values() if annotation(job, CAUSE) == cause and created(job) > newest)
-        running = {owner(job) for job in jobs if not finished(job)} | {key for key, why in self.starting.items() if why == cause}
-        return len(running) < self.settings.max_concurrent_first_syncs
+        whose = self.seen.jobs.owner
+        running = {whose(job) for job in jobs if not finished(job)} | {key for key, why in self.starting.items() if why == cause}
+        return len(running - {None}) < self.settings.max_concurrent_first_syncs
 
     async def _ensure(self, desired: Desired) -> None:
         manifest = self._manifest(desired)
@@ -275,7 +277,7 @@ class KubernetesBackend:
             return namespace, known["metadata"]["name"]
         name = names.cron_job_name(desired.key)
         there = self.seen.cron_jobs.objects.get((namespace, name))
-        whose = self.claimed.setdefault((namespace, name), (owner(there) if there else None) or desired.key)
+        whose = self.claimed.setdefault((namespace, name), (self.seen.cron_jobs.owner(there) if there else None) or desired.key)
         return namespace, name if whose == desired.key else names.spare_name(name, desired.key)
 
     def _manifest(self, desired: Desired) -> Manifest:

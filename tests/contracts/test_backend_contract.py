@@ -80,7 +80,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     config = KubeConfig.from_file(str(Path(kube.kubeconfig))).get()
     assert config
     client = Cluster(config)
-    yield World(KubernetesBackend(client, Seen(), JobSettings(namespace=namespace)), desired(namespace), kube=kube)
+    yield World(KubernetesBackend(client, Seen(namespace), JobSettings(namespace=namespace)), desired(namespace), kube=kube)
     await client.close()
 
 

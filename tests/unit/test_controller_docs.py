@@ -78,7 +78,7 @@ def reasons_in(path: Path) -> Iterator[str]:
 def metrics() -> set[str]:
     """As Prometheus reads them: a counter's name ends with `_total`."""
     own = Metrics()
-    own.registry.register(Standings(Seen(), WorkQueue()))
+    own.registry.register(Standings(Seen("kubeapps"), WorkQueue()))
     return {f"{metric.name}_total" if metric.type == "counter" else metric.name for metric in own.registry.collect()}
 
 
