@@ -36,11 +36,15 @@ RESOURCES: dict[str, Any] = {
 
 
 class ApiRefused(CatalogError):
-    """The API server's own words. `code` is HTTP's; conflicts, too many requests and its own trouble are transient."""
+    """The API server's own words. `code` is HTTP's; conflicts, too many requests and its own trouble are transient.
+
+    `malformed`: what was sent can never be taken. A field that a kind does not have is 500 to server-side apply.
+    """
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code = code
+        self.malformed = code in (400, 422) or message.startswith("failed to create typed patch object")
         self.transient = code in (408, 409, 429) or code >= 500
 
 

@@ -119,9 +119,11 @@ class Reconciler:
         except ResourceConflict as conflict:
             return Trouble(conflict.reason, str(conflict))
         except ApiRefused as refused:
-            if refused.code not in (400, 422):
+            if refused.transient and not refused.malformed:
                 raise
-            return Trouble("Rejected", f"the API server refuses what follows from the resource: {refused}")
+            if refused.malformed:
+                return Trouble("Rejected", f"the API server refuses what follows from the resource: {refused}")
+            return Trouble("Forbidden", f"the API server refuses: {refused}", lasting=False)
         return None
 
     # The resource itself ----------------------------------------------------------------------------------------------

@@ -254,7 +254,7 @@ class KubernetesBackend:
         try:
             made = await self.cluster.create("jobs", manifests.clean_up_job(key, uid, self.settings, name, attempt, template))
         except ApiRefused as refused:
-            if not template or refused.code not in (400, 422):
+            if not template or not refused.malformed:
                 raise
             made = await self.cluster.create("jobs", manifests.clean_up_job(key, uid, self.settings, name, attempt))
         if made:

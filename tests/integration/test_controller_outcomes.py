@@ -153,6 +153,22 @@ def test_what_the_api_server_refuses_is_said_and_not_tried_again_until_it_change
     assert tried <= 1
 
 
+def test_a_field_that_no_pod_has_is_said(fleet: Controlled, name: str) -> None:
+    fleet.apply(name, syncJobPodTemplate={"spec": {"nodeSelectorr": {"a": "b"}}})
+    assert "nodeSelectorr" in fleet.said(name, "Rejected", "Stalled")["message"]
+
+
+def test_a_quota_is_said_and_waited_for(cluster: Kube) -> None:
+    with controlled(cluster) as fleet:
+        quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none", "namespace": fleet.home}}
+        cluster.apply({**quota, "spec": {"hard": {"count/cronjobs.batch": "0"}}})
+        until("the quota", lambda: cluster.get("resourcequotas", "none", fleet.home).get("status", {}).get("hard"))
+        fleet.start()
+        fleet.apply("over")
+        assert "exceeded quota" in fleet.said("over", "Forbidden", "Reconciling")["message"]
+        assert fleet.condition("over")["status"] == "False"
+
+
 def test_an_interval_that_is_none_is_said_and_the_default_holds(fleet: Controlled, name: str) -> None:
     fleet.apply(name, interval="1 day")
     fleet.finish(fleet.job(name), DONE)
