@@ -63,7 +63,7 @@ def next_due(schedule: Schedule, name: str, after: datetime) -> datetime:
     """The first due time later than `after`; `name` spreads intervals."""
     match schedule:
         case Cron(text):
-            return croniter(text, after.astimezone(UTC)).get_next(datetime)
+            return croniter(text.replace("?", "*"), after.astimezone(UTC)).get_next(datetime)  # croniter's `?` is not Kubernetes'
         case Every(period):
             anchor = _EPOCH + period * (int.from_bytes(blake2b(name.encode(), digest_size=4).digest()) / 2**32)
             return anchor + period * (math.floor((after - anchor) / period) + 1)

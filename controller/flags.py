@@ -16,7 +16,7 @@ import click
 
 from catalog.cron import cron_problem
 from catalog.model import SecretRef
-from catalog.schedule import DEFAULT_CRONTAB, go_duration
+from catalog.schedule import DEFAULT_CRONTAB, go_duration, parse
 from controller.names import LABEL_VALUE
 
 ANNOTATION_NAME = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
@@ -134,6 +134,7 @@ def duration(text: str) -> timedelta | None:
 def crontab(text: str) -> str:
     if wrong := cron_problem(text):
         raise ValueError(f"{text!r} is no schedule of a CronJob: {wrong}")
+    parse(text)  # ValueError for a date that never comes
     return text
 
 

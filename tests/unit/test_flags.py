@@ -82,6 +82,7 @@ def test_an_annotation_keeps_all_of_its_value() -> None:
         ("--custom-labels==b", "'' is no name of a label"),
         ('--custom-labels="a=b', "is no line of CSV"),
         ("--crontab=never", "'never' is no schedule of a CronJob"),
+        ("--crontab=0 0 31 2 *", "failed to find next date"),
         ("--repos-per-namespace=3", "'3' is neither true nor false"),
         ("--successful-jobs-history-limit=-1", "--successful-jobs-history-limit"),
         ("--database-url-secret=name", "'name' is not of the form NAME/KEY"),

@@ -85,6 +85,11 @@ def test_cron_is_read_in_utc() -> None:
     assert next_due(Cron("30 2 * * *"), "x", berlin) == datetime(2026, 1, 3, 2, 30, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("text", TAKEN)
+def test_what_kubernetes_takes_has_a_next_time(text: str) -> None:
+    assert next_due(Cron(cron_text(text)), "x", NOW) > NOW
+
+
 def test_a_question_mark_is_a_star_to_the_fleet() -> None:
     assert parse("0 4 ? * *") == Cron("0 4 * * *")
 
