@@ -93,6 +93,8 @@ class KubernetesBackend:
     async def standing(self, desired: Desired, before: Mapping[str, Any]) -> Standing:
         """How the repository's syncs stand, with what the newest finished Job said if `before` does not tell of it yet."""
         handled = self._handled(desired.key, before)
+        if handled.fingerprint == desired.fingerprint or not desired.runnable:
+            self.waiting.pop(desired.key, None)  # what it waited to sync is not asked for any more
         jobs = [job for job in self.seen.jobs.of(desired.key) if not annotation(job, ATTEMPT)]
         jobs = [job for job in jobs if annotation(job, INCARNATION) in ("", desired.uid)]
         asked = [job for job in jobs if annotation(job, CAUSE) and not finished(job)]
