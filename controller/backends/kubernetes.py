@@ -111,7 +111,8 @@ class KubernetesBackend:
         """What the Job's Pod said at its end, else what the Job's conditions say. None: it was not its turn."""
         namespace, name = place(job)
         try:
-            pods_of_job = (await self.cluster.list("pods", namespace, labels=f"batch.kubernetes.io/job-name={name}")).objects
+            # the older of the label's two names: Kubernetes 1.25 and 1.26 have no other
+            pods_of_job = (await self.cluster.list("pods", namespace, labels=f"job-name={name}")).objects
         except ApiRefused as refused:
             if refused.code != 403:
                 raise
