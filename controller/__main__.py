@@ -28,6 +28,9 @@ from controller.settings import Settings
 
 log = structlog.get_logger()
 SOURCE = "kubernetes"  # whose the resources of a cluster are
+DEEPEST = (
+    50_000  # of Python's recursion: the API server lets a resource be nested 10,000 deep, and one that cannot be read would hide all others
+)
 DROP_IN = "apprepository-controller"  # started under this name, everything is as Kubeapps has it
 
 
@@ -101,6 +104,7 @@ async def follow_cluster(wanted: Wanted, cluster: Cluster, seen: Seen, backend: 
 def main(directory: Path | None, kubernetes: bool, backend: Literal["celery", "kubernetes"] | None, drop_in: bool, **flags: Any) -> None:
     """Turn AppRepositories into scheduled syncs."""
     set_up_logging("controller")
+    sys.setrecursionlimit(DEEPEST)
     logging.getLogger("kopf").setLevel(logging.ERROR)
     drop_in = drop_in or Path(sys.argv[0]).name == DROP_IN
     jobs = job_settings(flags, drop_in=drop_in)

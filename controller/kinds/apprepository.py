@@ -13,7 +13,7 @@ from catalog.jobs import filter_json
 from catalog.model import FilterRule, Repository, RepositoryKey, SecretRef
 from catalog.options import OPTIONS, problem
 from controller.desired import Desired
-from controller.kinds.fields import Fields, InvalidDocument
+from controller.kinds.fields import MOST_NESTED, Fields, InvalidDocument, is_too_deep
 from controller.kinds.pod_template import pod_template
 
 TYPES = ("helm", "oci")
@@ -37,6 +37,8 @@ def parse(value: Mapping[str, Any], secret_hash: Callable[[str, str, str], str],
     metadata, spec = Fields(value).inside("metadata"), Fields(value).inside("spec")
     key = RepositoryKey(_name(metadata, "namespace", "default"), _name(metadata, "name"))
     spec.only(*SPEC)
+    if is_too_deep(value["spec"]):
+        raise InvalidDocument(("spec",), f"is nested more than {MOST_NESTED} deep")
     options = _options(metadata.inside("annotations"))
     asked = metadata.inside("annotations").text(ANNOTATION + REQUESTED_AT, "")
     repository = _repository(key, spec, options)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+MOST_NESTED = 100  # mappings and lists in one another: what a Pod needs is a fifth of that
+
 
 class InvalidDocument(Exception):
     """A resource that cannot be used; `path` leads to the field."""
@@ -10,6 +12,17 @@ class InvalidDocument(Exception):
     def __init__(self, path: tuple[str, ...], message: str) -> None:
         super().__init__(f"{'.'.join(path)}: {message}" if path else message)
         self.path = path
+
+
+def is_too_deep(value: object) -> bool:
+    """Whether mappings and lists stand in one another more than MOST_NESTED times; without recursion, which such a value would break."""
+    level = {id(value): value}
+    for _ in range(MOST_NESTED):
+        insides = [each.values() if isinstance(each, dict) else each for each in level.values() if isinstance(each, dict | list)]
+        level = {id(inner): inner for inside in insides for inner in inside}
+        if not level:
+            return False
+    return True
 
 
 class Fields:

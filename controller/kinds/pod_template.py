@@ -7,7 +7,7 @@ controller for all repositories.
 from collections.abc import Mapping
 from typing import Any
 
-from controller.kinds.fields import Fields, InvalidDocument
+from controller.kinds.fields import Fields, InvalidDocument, is_too_deep
 
 CONTAINERS = ("containers", "initContainers")
 
@@ -32,6 +32,8 @@ def pod_template(template: Fields) -> dict[str, Any]:
 
 def template_of(resource: Mapping[str, Any] | None) -> dict[str, Any]:
     """A resource's template; {} where there is no usable one."""
+    if is_too_deep(resource):
+        return {}
     try:
         return pod_template(Fields(resource or {}).inside("spec").inside("syncJobPodTemplate"))
     except InvalidDocument:

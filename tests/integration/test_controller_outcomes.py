@@ -1,5 +1,6 @@
 """What becomes of a sync that fails and of a resource that cannot be used: conditions, Events, and everybody else going on."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -156,6 +157,23 @@ def test_what_the_api_server_refuses_is_said_and_not_tried_again_until_it_change
 def test_a_field_that_no_pod_has_is_said(fleet: Controlled, name: str) -> None:
     fleet.apply(name, syncJobPodTemplate={"spec": {"nodeSelectorr": {"a": "b"}}})
     assert "nodeSelectorr" in fleet.said(name, "Rejected", "Stalled")["message"]
+
+
+@pytest.mark.parametrize("depth", [101, 1_500, 9_900])  # Python reads about 1,000 unasked, the API server 10,000
+def test_a_template_nested_without_end_hides_nobody_else(fleet: Controlled, name: str, depth: int) -> None:
+    document = json.dumps(fleet.repository(name, syncJobPodTemplate={"spec": "HERE"}))
+    path = fleet.directory / "deep.json"
+    path.write_text(document.replace('"HERE"', '{"a":' * depth + "1" + "}" * depth))
+    fleet.kube.kubectl("create", "--raw", f"/apis/kubeapps.com/v1alpha1/namespaces/{fleet.home}/apprepositories", "-f", str(path))
+    said = fleet.kube.kubectl("wait", "--for=condition=Stalled", f"apprepository/{name}", "-n", fleet.home, "--timeout=30s", "-o=name")
+    assert name in said.stdout
+    fleet.apply(f"{name}-beside")
+    fleet.job(f"{name}-beside")
+    fleet.stop()
+    fleet.start()
+    fleet.apply(f"{name}-later")
+    fleet.job(f"{name}-later")
+    fleet.kube.kubectl("delete", "apprepository", name, "-n", fleet.home)
 
 
 def test_a_quota_is_said_and_waited_for(cluster: Kube) -> None:
