@@ -143,7 +143,7 @@ class Reconciler:
 
     def _status(self, resource: Object) -> Mapping[str, Any]:
         """The status as it was written, wherever it could be written."""
-        return resource.get("status") or stored(annotation(resource, STATUS))
+        return known_status(resource, self.subresource)
 
     async def _say(self, resource: Object, before: Mapping[str, Any], after: dict[str, Any]) -> None:
         """Write what is new of the status, and an Event when the outcome changed."""
@@ -233,6 +233,12 @@ class Reconciler:
             return LOOK_AGAIN
         await self.backend.apply((Remove(CleanUpRepository(key, applied.incarnation)),))
         return LOOK_AGAIN
+
+
+def known_status(resource: Object, subresource: bool) -> Mapping[str, Any]:
+    """What we last wrote. Kubeapps' definition lets anybody give a `status`: one without `observedGeneration` is not ours."""
+    own = resource.get("status") or {}
+    return own if subresource and "observedGeneration" in own else stored(annotation(resource, STATUS)) or own
 
 
 def stored(text: str) -> Mapping[str, Any]:
