@@ -1,7 +1,8 @@
 """What the Jobs of a repository tell: what was asked for, how one ended, what its Pods said. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from catalog.report import Summary, summary_in
@@ -66,6 +67,12 @@ def messages(pod: Object) -> list[str]:
     states = (pod.get("status") or {}).get("containerStatuses") or ()
     ended = [(each.get(name) or {}).get("terminated") for each in states for name in ("lastState", "state")]
     return [each["message"] for each in ended if each and each.get("message")]
+
+
+def dated(said: Summary, job: Object) -> Summary:
+    """With the time of its end, no later than the Job's: a node whose clock is ahead would hide the next Jobs' results."""
+    end = moment(finished(job))
+    return replace(said, finished_at=min((said.finished_at or end).astimezone(UTC), end))
 
 
 def told_by_conditions(job: Object) -> Summary:

@@ -5,7 +5,7 @@ meanwhile, also this controller before it was killed, has done our work.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -19,7 +19,7 @@ from controller import manifests, names, pods
 from controller.adoption import taken_over
 from controller.cluster import MANAGER, ApiRefused, Cluster, Object, ResourceConflict
 from controller.desired import Desired
-from controller.ended import HANDLED, Handled, finished, handled_by, moment, remembered, said_by, succeeded, told_by_conditions
+from controller.ended import HANDLED, Handled, dated, finished, handled_by, remembered, said_by, succeeded, told_by_conditions
 from controller.flags import JobSettings
 from controller.kinds.pod_template import template_of
 from controller.manifests import APPLIED, ATTEMPT, CAUSE, INCARNATION, SOURCE
@@ -118,7 +118,7 @@ class KubernetesBackend:
                 raise
             pods_of_job = []
         said = said_by(pods_of_job) or told_by_conditions(job)
-        return None if said.state == "skipped" else replace(said, finished_at=said.finished_at or moment(finished(job)))
+        return None if said.state == "skipped" else dated(said, job)
 
     # What is to be done -----------------------------------------------------------------------------------------------
 

@@ -1,11 +1,12 @@
 """What Jobs tell: which one was asked for last, and how one ended."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from catalog.report import Summary
-from controller.ended import HANDLED, Handled, handled_by, remembered, said_by, told_by_conditions
+from controller.ended import HANDLED, Handled, dated, handled_by, remembered, said_by, told_by_conditions
 from controller.manifests import CAUSE, FINGERPRINT
 
 NOTHING = Handled()
@@ -58,3 +59,17 @@ def test_a_job_without_a_pod_is_told_by_its_condition() -> None:
     failed = {**job("a", 1), "status": {"conditions": [{**ended, "lastTransitionTime": "2026-01-01T00:01:00Z"}]}}
     told = told_by_conditions(failed)
     assert (told.error_class, told.error) == ("DeadlineExceeded", "Job a: it was too slow")
+
+
+END = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+JOB = {
+    "metadata": {"name": "a"},
+    "status": {"conditions": [{"type": "Complete", "status": "True", "lastTransitionTime": "2026-01-02T03:04:05Z"}]},
+}
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"), [(None, END), (END - timedelta(seconds=2), END - timedelta(seconds=2)), (END + timedelta(hours=1), END)]
+)
+def test_a_result_is_no_later_than_its_job(said: datetime | None, expected: datetime) -> None:
+    assert dated(Summary("sync", "", "done", finished_at=said), JOB).finished_at == expected
