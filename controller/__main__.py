@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import click
 import structlog
+from lightkube import ConfigError
 
 from catalog.telemetry import set_up_logging
 from controller.backends import Backend
@@ -112,7 +113,10 @@ def main(directory: Path | None, kubernetes: bool, backend: Literal["celery", "k
         log.warning(warning, action="ignore")
     if jobs.kubeconfig:
         os.environ["KUBECONFIG"] = jobs.kubeconfig
-    asyncio.run(control(wanted(Settings.from_env(), directory, kubernetes or drop_in, backend, jobs)))
+    try:
+        asyncio.run(control(wanted(Settings.from_env(), directory, kubernetes or drop_in, backend, jobs)))
+    except ConfigError as error:
+        raise click.UsageError(f"the cluster's address and login: {error}") from None
 
 
 def wanted(

@@ -171,6 +171,8 @@ class Reconciler:
     async def _event(self, resource: Object, after: Mapping[str, Any], kind: str, reason: str, message: str) -> None:
         """An Event whose name follows from what it says, so that two controllers say it once."""
         metadata, now = resource["metadata"], datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        tell = log.warning if kind == "Warning" else log.info
+        tell(message, action="say", repository="{namespace}/{name}".format(**metadata), reason=reason)
         what = blake2b(repr((metadata["uid"], reason, message, after.get("lastJob"))).encode(), digest_size=8).hexdigest()
         identity = {name: metadata[name] for name in ("namespace", "name", "uid")}
         manifest = {
@@ -209,6 +211,7 @@ class Reconciler:
             if forced:
                 await self._event(resource, {}, "Warning", "CleanUpSkipped", forced)
             await self._finalizers(resource, [each for each in finalizers if each != FINALIZER])
+            log.info("it may go", action="release", repository=str(key))
             return None
         before = self._status(resource)
         trouble = Trouble("Deleting", waited, lasting=False)

@@ -262,6 +262,7 @@ class KubernetesBackend:
             made = await self.cluster.create("jobs", manifests.clean_up_job(key, uid, self.settings, name, attempt))
         if made:
             self._see_job(made)
+            log.info("a clean-up starts", action="clean-up", repository=str(key), job=name, attempt=attempt)
 
     def _see_job(self, made: Object) -> None:
         """Unless its end would never be seen."""

@@ -187,6 +187,21 @@ def test_a_quota_is_said_and_waited_for(cluster: Kube) -> None:
         assert fleet.condition("over")["status"] == "False"
 
 
+def test_the_log_tells_a_repositorys_life(fleet: Controlled, name: str) -> None:
+    fleet.apply(name, url="nonsense")
+    fleet.said(name, "InvalidRepository")
+    fleet.apply(name)
+    fleet.sync(name)
+    fleet.delete(name)
+    fleet.clean_up(name)
+    assert fleet.logged('"following"')
+    whose = f'"{fleet.whose(name)}"'
+    until("its end", lambda: [line for line in fleet.logged(whose) if '"release"' in line])
+    told = [json.loads(line) for line in fleet.logged(whose)]
+    assert [reason for line in told if (reason := line.get("reason"))] == ["InvalidRepository", "Synced", "Deleting"]
+    assert [line["action"] for line in told if line["action"] not in ("apply", "say")] == ["run", "delete", "clean-up", "release"]
+
+
 def test_an_interval_that_is_none_is_said_and_the_default_holds(fleet: Controlled, name: str) -> None:
     fleet.apply(name, interval="1 day")
     fleet.finish(fleet.job(name), DONE)

@@ -1,6 +1,8 @@
 """The controller's flags: Kubeapps' as Kubeapps reads them, or a usage error; and ours."""
 
+import subprocess
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import click
@@ -8,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from catalog.model import SecretRef
+from cli import servers
 from controller.flags import JobSettings, job_settings, kubernetes_options
 
 
@@ -98,6 +101,13 @@ def test_a_flag_that_cannot_be_used_is_a_usage_error_that_names_it(flag: str, sa
         settings(flag)
     assert said in str(raised.value)
     assert flag.partition("=")[0] in str(raised.value)
+
+
+def test_a_kubeconfig_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
+    argv = [*servers.python("controller"), "--kubernetes", f"--kubeconfig={tmp_path}/none"]
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, "Traceback" in ended.stderr) == (2, False)
+    assert f"{tmp_path}/none" in ended.stderr
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("3600", 3600), ("0", 0), ("", None), ("1h", None), ("-1", None), ("99999999999", None)])
