@@ -69,7 +69,8 @@ class Operator:
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(self._compare_now_and_then()), asyncio.create_task(self.compared.wait())]
         await asyncio.wait([tasks[-1], stopped], return_when=asyncio.FIRST_COMPLETED)
         if self.compared.is_set():
-            log.info("following", action="start", repositories=len(self.seen.repositories.objects), namespaces=self.scopes[0].namespaces or "all")
+            where = self.scopes[0].namespaces or "all"
+            log.info("following", action="start", repositories=len(self.seen.repositories.objects), namespaces=where)
         tasks += [asyncio.create_task(self._watch(scope)) for scope in self.scopes]
         tasks.append(asyncio.create_task(self._follow()))
         tasks += [asyncio.create_task(self._work()) for _ in range(self.hands)]

@@ -99,7 +99,9 @@ def _ready(
         return ("Unknown", "Suspended", "spec.suspend is true") if suspended else ("Unknown", "Progressing", "not synced yet")
     if told.error_class:
         return "False", told.error_class, told.error
-    return "True", "Synced", f"{facts.get('charts', 0):,} charts, {facts.get('versions', 0):,} versions"
+    known = "charts" in facts and "versions" in facts  # Kubeapps' syncer tells neither
+    counts = f"{facts['charts']:,} charts, {facts['versions']:,} versions" if known else "the last sync went well"
+    return "True", "Synced", f"{counts}; suspended" if desired is not None and desired.suspended else counts
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,10 @@ def test_a_suspended_repository_rests_and_a_resumed_one_goes_on(fleet: Controlle
     fleet.sync(name)
     until("the schedule", lambda: not fleet.cron_job(name)["spec"].get("suspend"))
     assert fleet.status(name)["nextSyncTime"]
+    fleet.apply(name, suspend=True)
+    until("the word", lambda: fleet.condition(name)["message"] == "21 charts, 1,449 versions; suspended")
+    assert fleet.condition(name)["status"] == "True"
+    assert "nextSyncTime" not in fleet.status(name)
 
 
 # Secrets and ConfigMaps -----------------------------------------------------------------------------------------------
