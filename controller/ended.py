@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from catalog.report import Summary, summary_in
 from controller.manifests import CAUSE, FINGERPRINT
 from controller.seen import Object, annotation, created
 
+START_WITHIN = timedelta(seconds=30)
 HANDLED = "chartfleet.dev/handled"  # of a CronJob whose repository has no resource to remember it
 
 
@@ -73,6 +74,13 @@ def dated(said: Summary, job: Object) -> Summary:
     """With the time of its end, no later than the Job's: a node whose clock is ahead would hide the next Jobs' results."""
     end = moment(finished(job))
     return replace(said, finished_at=min((said.finished_at or end).astimezone(UTC), end))
+
+
+def stuck(jobs: Iterable[Object], now: datetime) -> list[Object]:
+    """One-off Jobs that have had no running Pod: their image or a Secret may come hours later, when what they ask for is long past."""
+    before = (now - START_WITHIN).strftime("%Y-%m-%dT%H:%M:%SZ")
+    waiting = (job for job in jobs if annotation(job, CAUSE) and not finished(job) and not job["status"].get("ready"))
+    return [job for job in waiting if created(job) < before]
 
 
 def told_by_conditions(job: Object) -> Summary:

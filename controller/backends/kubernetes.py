@@ -19,7 +19,7 @@ from controller import manifests, names, pods
 from controller.adoption import taken_over
 from controller.cluster import MANAGER, ApiRefused, Cluster, Object, ResourceConflict
 from controller.desired import Desired
-from controller.ended import HANDLED, Handled, dated, finished, handled_by, remembered, said_by, succeeded, told_by_conditions
+from controller.ended import HANDLED, Handled, dated, finished, handled_by, remembered, said_by, stuck, succeeded, told_by_conditions
 from controller.flags import JobSettings
 from controller.kinds.pod_template import template_of
 from controller.manifests import APPLIED, ATTEMPT, CAUSE, INCARNATION, SOURCE
@@ -97,7 +97,7 @@ class KubernetesBackend:
             self.waiting.pop(desired.key, None)  # what it waited to sync is not asked for any more
         jobs = [job for job in self.seen.jobs.of(desired.key) if not annotation(job, ATTEMPT)]
         jobs = [job for job in jobs if annotation(job, INCARNATION) in ("", desired.uid)]
-        asked = [job for job in jobs if annotation(job, CAUSE) and not finished(job)]
+        asked = [job for job in jobs if annotation(job, CAUSE) and not finished(job) and job["metadata"]["name"] == handled.job]
         ended = max((job for job in jobs if finished(job)), key=lambda job: (finished(job), job["metadata"]["name"]), default=None)
         told, summary = "", None
         if ended and finished(ended) >= str(before.get("lastSyncTime") or "") and ended["metadata"]["name"] != before.get("lastJob"):
@@ -232,6 +232,9 @@ class KubernetesBackend:
             self._see_job(made)
             log.info("a sync starts", action="run", repository=str(key), job=name, cause=cause)
         self.handled[key] = Handled(desired.fingerprint, name)
+        await self._delete(
+            key, "jobs", stuck([job for job in self.seen.jobs.of(key) if job["metadata"]["name"] != name], datetime.now(UTC))
+        )
         if not desired.uid and (known := self._cron_job(key)):  # no resource to remember it
             note = {"metadata": {"annotations": {HANDLED: f"{desired.fingerprint} {name}"}}}
             self.seen.cron_jobs.put(await self.cluster.merge("cronjobs", known["metadata"], note))

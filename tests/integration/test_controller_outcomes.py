@@ -79,6 +79,16 @@ def test_a_job_of_kubeapps_own_syncer_that_succeeds_is_a_success_without_counts(
     assert "charts" not in fleet.status(name)
 
 
+def test_a_job_that_never_started_holds_up_nothing_that_was_asked_for_after_it(fleet: Controlled, name: str) -> None:
+    fleet.apply(name)
+    never = fleet.job(name)["metadata"]["name"]
+    fleet.apply(name, resyncRequests=1)
+    made = until("both Jobs", lambda: found if len(found := fleet.jobs(name)) > 1 else None)
+    fleet.finish(next(job for job in made if job["metadata"]["name"] != never), DONE)
+    fleet.said(name, "Synced")
+    assert fleet.condition(name, "Reconciling") == {}
+
+
 def test_a_skipped_run_says_nothing_of_the_repository(fleet: Controlled, name: str) -> None:
     fleet.apply(name)
     fleet.sync(name)
