@@ -9,7 +9,8 @@ from catalog.report import Summary, summary_in
 from controller.manifests import CAUSE, FINGERPRINT
 from controller.seen import Object, annotation, created
 
-START_WITHIN = timedelta(seconds=30)
+START_WITHIN = timedelta(seconds=20)
+STARTING = ("ContainerCreating", "PodInitializing")
 HANDLED = "chartfleet.dev/handled"  # of a CronJob whose repository has no resource to remember it
 
 
@@ -78,9 +79,30 @@ def dated(said: Summary, job: Object) -> Summary:
 
 def stuck(jobs: Iterable[Object], now: datetime) -> list[Object]:
     """One-off Jobs that have had no running Pod: their image or a Secret may come hours later, when what they ask for is long past."""
+    return [job for job in jobs if annotation(job, CAUSE) and never_ran(job, now)]
+
+
+def never_ran(job: Object, now: datetime) -> bool:
+    """Whether a Job of some age has neither ended nor a running Pod."""
     before = (now - START_WITHIN).strftime("%Y-%m-%dT%H:%M:%SZ")
-    waiting = (job for job in jobs if annotation(job, CAUSE) and not finished(job) and not job["status"].get("ready"))
-    return [job for job in waiting if created(job) < before]
+    return not finished(job) and not job["status"].get("ready") and created(job) < before
+
+
+def kept_from_starting(job: Object, pods: Sequence[Object], now: datetime) -> str:
+    """Why a Job of some age has no running Pod, in Kubernetes' own words; "" where it has one, or will in a moment."""
+    if not never_ran(job, now):
+        return ""
+    if not pods:
+        return f"Job {job['metadata']['name']} has no Pod yet: its Events say why"
+    pod = max(pods, key=created)
+    status = pod.get("status") or {}
+    containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    waiting = [(each.get("state") or {}).get("waiting") or {} for each in containers]
+    unscheduled = [each for each in status.get("conditions") or () if (each["type"], each["status"]) == ("PodScheduled", "False")]
+    why = next((each for each in (*waiting, *unscheduled) if each.get("reason") not in (None, *STARTING)), None)
+    if status.get("phase") != "Pending" or why is None:
+        return ""
+    return f"Pod {pod['metadata']['name']} does not start: {why['reason']}: {why.get('message', '')}".rstrip(": ")
 
 
 def told_by_conditions(job: Object) -> Summary:

@@ -19,7 +19,20 @@ from controller import manifests, names, pods
 from controller.adoption import taken_over
 from controller.cluster import MANAGER, ApiRefused, Cluster, Object, ResourceConflict
 from controller.desired import Desired
-from controller.ended import HANDLED, Handled, dated, finished, handled_by, remembered, said_by, stuck, succeeded, told_by_conditions
+from controller.ended import (
+    HANDLED,
+    Handled,
+    dated,
+    finished,
+    handled_by,
+    kept_from_starting,
+    never_ran,
+    remembered,
+    said_by,
+    stuck,
+    succeeded,
+    told_by_conditions,
+)
 from controller.flags import JobSettings
 from controller.kinds.pod_template import template_of
 from controller.manifests import APPLIED, ATTEMPT, CAUSE, INCARNATION, SOURCE
@@ -102,22 +115,37 @@ class KubernetesBackend:
         told, summary = "", None
         if ended and finished(ended) >= str(before.get("lastSyncTime") or "") and ended["metadata"]["name"] != before.get("lastJob"):
             told, summary = ended["metadata"]["name"], await self._summary(ended)
-        under_way = "its sync waits for room" if desired.key in self.waiting else "it is being synced" if asked else ""
+        under_way = (
+            "its sync waits for room"
+            if desired.key in self.waiting
+            else await self._course(asked[-1], "it is being synced")
+            if asked
+            else ""
+        )
         since = (summary and summary.finished_at) or (before.get("lastSyncTime") and datetime.fromisoformat(before["lastSyncTime"]))
         due = next_due(Cron(self._manifest(desired)["spec"]["schedule"]), "", since) if since else None
         return Standing(summary, told, *handled, under_way, due)
 
-    async def _summary(self, job: Object) -> Summary | None:
-        """What the Job's Pod said at its end, else what the Job's conditions say. None: it was not its turn."""
+    async def _course(self, job: Object, runs: str) -> str:
+        """How a Job goes that has not ended; `runs` where nothing keeps it from starting."""
+        now = datetime.now(UTC)
+        pods_of_job = await self._pods(job) if never_ran(job, now) else None
+        return (kept_from_starting(job, pods_of_job, now) if pods_of_job is not None else "") or runs
+
+    async def _pods(self, job: Object) -> list[Object] | None:
+        """A Job's Pods; None where they may not be read."""
         namespace, name = place(job)
         try:
             # the older of the label's two names: Kubernetes 1.25 and 1.26 have no other
-            pods_of_job = (await self.cluster.list("pods", namespace, labels=f"job-name={name}")).objects
+            return (await self.cluster.list("pods", namespace, labels=f"job-name={name}")).objects
         except ApiRefused as refused:
             if refused.code != 403:
                 raise
-            pods_of_job = []
-        said = said_by(pods_of_job) or told_by_conditions(job)
+            return None
+
+    async def _summary(self, job: Object) -> Summary | None:
+        """What the Job's Pod said at its end, else what the Job's conditions say. None: it was not its turn."""
+        said = said_by(await self._pods(job) or ()) or told_by_conditions(job)
         return None if said.state == "skipped" else dated(said, job)
 
     # What is to be done -----------------------------------------------------------------------------------------------
@@ -153,9 +181,9 @@ class KubernetesBackend:
             await self._create_clean_up(key, uid, 1)
             return "its clean-up Job runs" if "jobs" in self.seen.readable else None  # whose end would never be seen
         newest = max(attempts, key=lambda job: int(annotation(job, ATTEMPT) or 0))
-        if not finished(newest):
-            return "its clean-up Job runs"
         tried = int(annotation(newest, ATTEMPT) or 1)
+        if not finished(newest):
+            return await self._course(newest, "its clean-up Job runs" if tried == 1 else f"its clean-up Job runs, attempt {tried}")
         pause = timedelta(seconds=min(FIRST_PAUSE * 2 ** (tried - 1), LONGEST_PAUSE))
         said = await self._summary(newest)
         if datetime.now(UTC) - datetime.fromisoformat(finished(newest)) >= pause:
@@ -232,9 +260,8 @@ class KubernetesBackend:
             self._see_job(made)
             log.info("a sync starts", action="run", repository=str(key), job=name, cause=cause)
         self.handled[key] = Handled(desired.fingerprint, name)
-        await self._delete(
-            key, "jobs", stuck([job for job in self.seen.jobs.of(key) if job["metadata"]["name"] != name], datetime.now(UTC))
-        )
+        others = (job for job in self.seen.jobs.of(key) if job["metadata"]["name"] != name)
+        await self._delete(key, "jobs", stuck(others, datetime.now(UTC)))
         if not desired.uid and (known := self._cron_job(key)):  # no resource to remember it
             note = {"metadata": {"annotations": {HANDLED: f"{desired.fingerprint} {name}"}}}
             self.seen.cron_jobs.put(await self.cluster.merge("cronjobs", known["metadata"], note))
