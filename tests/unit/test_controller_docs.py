@@ -27,6 +27,7 @@ NEVER_SAID = {"CatalogError", "SourceError", "RepositoryGone"}  # bases; and a r
 NO_REASONS = {
     *("Ready", "Reconciling", "Stalled", "SyncFailed", "True", "False", "Unknown"),
     *("AppRepository", "ConfigMap", "Event", "Secret", "CleanUpSkipped", "Normal", "Warning", "Complete", "Failed", "Told"),
+    *("PodScheduled", "ContainerCreating", "PodInitializing", "Pending"),
 }
 
 
