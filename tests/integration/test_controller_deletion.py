@@ -45,7 +45,8 @@ def test_a_deleted_repository_goes_when_its_rows_are_gone(fleet: Controlled, nam
     assert finalizers(fleet.get(name)) == [FINALIZER]
     assert job["spec"]["template"]["spec"]["containers"][0]["args"][0] == "delete"
     fleet.clean_up(name)
-    assert fleet.jobs(name) == fleet.cron_jobs(name) == []
+    assert fleet.cron_jobs(name) == []
+    until("the garbage collector", lambda: fleet.jobs(name) == [])
 
 
 @pytest.mark.parametrize("where", ["home", "away"])
