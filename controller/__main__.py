@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 from collections.abc import AsyncGenerator
@@ -13,8 +12,8 @@ from typing import Any, Literal
 
 import click
 import structlog
-from lightkube import ConfigError
 
+from catalog.errors import CatalogError
 from catalog.telemetry import set_up_logging
 from controller.backends import Backend
 from controller.backends.kubernetes import KubernetesBackend
@@ -29,9 +28,8 @@ from controller.settings import Settings
 
 log = structlog.get_logger()
 SOURCE = "kubernetes"  # whose the resources of a cluster are
-DEEPEST = (
-    50_000  # of Python's recursion: the API server lets a resource be nested 10,000 deep, and one that cannot be read would hide all others
-)
+# Of Python's recursion: the API server lets a resource be nested 10,000 deep, and one that cannot be read would hide all others.
+DEEPEST = 50_000
 DROP_IN = "apprepository-controller"  # started under this name, everything is as Kubeapps has it
 
 
@@ -63,7 +61,7 @@ async def control(wanted: Wanted) -> None:
 
 @asynccontextmanager
 async def cluster_of(wanted: Wanted) -> AsyncGenerator[Cluster | None]:
-    cluster = Cluster(configured(wanted.jobs.apiserver)) if wanted.kubernetes or not wanted.database_url else None
+    cluster = Cluster(configured(wanted.jobs.kubeconfig, wanted.jobs.apiserver)) if wanted.kubernetes or not wanted.database_url else None
     yield cluster
     if cluster:
         await cluster.close()
@@ -111,12 +109,20 @@ def main(directory: Path | None, kubernetes: bool, backend: Literal["celery", "k
     jobs = job_settings(flags, drop_in=drop_in)
     for warning in jobs.warnings:
         log.warning(warning, action="ignore")
-    if jobs.kubeconfig:
-        os.environ["KUBECONFIG"] = jobs.kubeconfig
     try:
         asyncio.run(control(wanted(Settings.from_env(), directory, kubernetes or drop_in, backend, jobs)))
-    except ConfigError as error:
-        raise click.UsageError(f"the cluster's address and login: {error}") from None
+    except CatalogError as error:
+        raise click.UsageError(str(error)) from None
+    except ExceptionGroup as group:
+        known = group.subgroup(CatalogError)
+        if known is None:
+            raise
+        raise click.UsageError(str(first_of(known))) from None
+
+
+def first_of(error: Exception) -> Exception:
+    """The first error itself of groups in groups."""
+    return first_of(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
 
 
 def wanted(

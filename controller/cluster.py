@@ -13,7 +13,7 @@ import httpx2
 import structlog
 from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.core.async_client import AsyncClient
-from lightkube.core.exceptions import ApiError
+from lightkube.core.exceptions import ApiError, ConfigError
 from lightkube.generic_resource import create_namespaced_resource
 from lightkube.operators import not_equal
 from lightkube.types import CascadeType, PatchType
@@ -64,10 +64,23 @@ class Listing:
     version: str
 
 
-def configured(server: str = "") -> SingleConfig:
-    """The cluster of KUBECONFIG, else that around this Pod; `server` overrides its address. Raises lightkube's ConfigError."""
-    config = KubeConfig.from_env().get()
-    assert config, "from_env falls back to localhost, or raises"
+class NoCluster(CatalogError):
+    """There is no usable address and login of a cluster."""
+
+
+def configured(kubeconfig: str = "", server: str = "") -> SingleConfig:
+    """The cluster of the kubeconfig or, without one, that around this Pod, else KUBECONFIG's; `server` overrides its address.
+
+    Raises NoCluster.
+    """
+    try:
+        config = (KubeConfig.from_file(kubeconfig) if kubeconfig else KubeConfig.from_env()).get()
+    except ConfigError as error:
+        raise NoCluster(f"the cluster's address and login: {error}") from None
+    if config is None:
+        raise NoCluster("the cluster's address and login: the kubeconfig names no current context")
+    if config.user and config.user.exec:
+        raise NoCluster("the kubeconfig's login is a command (exec), which is not run here: give a token or a client certificate")
     if server:
         config.cluster.server = server
     return config

@@ -33,7 +33,8 @@ DELETED_AGAIN = 5.0  # seconds: a clean-up's pause and time-out end without an e
 
 @dataclass(slots=True)
 class Reconciler:
-    """`users` says which repositories a Secret or ConfigMap concerns; `subresource` whether the CRD has a status of its own that may be
+    """`users` says which repositories a Secret or ConfigMap concerns; `rejected` what of them the API server refuses for good;
+    `subresource` whether the CRD has a status of its own that may be
     written, `mute` whether it was said that Events may not."""
 
     cluster: Cluster
@@ -42,6 +43,7 @@ class Reconciler:
     source: str
     cleanup_timeout: float = 0.0  # seconds; 0: for ever
     users: dict[Use, set[RepositoryKey]] = field(default_factory=dict)
+    rejected: dict[RepositoryKey, tuple[str, Trouble]] = field(default_factory=dict)
     subresource: bool = True
     mute: bool = False
 
@@ -113,6 +115,10 @@ class Reconciler:
 
     async def _act(self, desired: Desired, before: Mapping[str, Any]) -> Trouble | None:
         """Plan and apply. What the API server refuses for good is said, and tried again when the resource changes."""
+        asked = f"{self.backend.mark(desired)} {desired.fingerprint}"
+        refused_before, trouble = self.rejected.get(desired.key, ("", None))
+        if refused_before == asked:
+            return trouble
         try:
             applied = await self.backend.applied_to(desired.key, before)
             await self.backend.apply(plan(desired, applied, self.backend.mark(desired), ""))
@@ -122,7 +128,9 @@ class Reconciler:
             if refused.transient and not refused.malformed:
                 raise
             if refused.malformed:
-                return Trouble("Rejected", f"the API server refuses what follows from the resource: {refused}")
+                trouble = Trouble("Rejected", f"the API server refuses what follows from the resource: {refused}")
+                self.rejected[desired.key] = (asked, trouble)
+                return trouble
             return Trouble("Forbidden", f"the API server refuses: {refused}", lasting=False)
         return None
 
@@ -212,11 +220,18 @@ class Reconciler:
                 await self._event(resource, {}, "Warning", "CleanUpSkipped", forced)
             await self._finalizers(resource, [each for each in finalizers if each != FINALIZER])
             log.info("it may go", action="release", repository=str(key))
+            await self._forget(key, metadata["uid"])
             return None
         before = self._status(resource)
         trouble = Trouble("Deleting", waited, lasting=False)
         await self._say(resource, before, status(metadata, before, None, trouble, Standing(), datetime.now(UTC)))
         return DELETED_AGAIN
+
+    async def _forget(self, key: RepositoryKey, uid: str) -> None:
+        await self.backend.forget(key, uid)
+        self.rejected.pop(key, None)
+        for keys in self.users.values():
+            keys.discard(key)
 
     def _forced(self, metadata: Object, now: datetime) -> str | None:
         """Why the clean-up is not waited for."""
@@ -233,7 +248,7 @@ class Reconciler:
         if applied is None or applied.source != self.source:
             return None
         if await self.cluster.get("apprepositories", key.namespace, key.name):
-            return LOOK_AGAIN
+            return None  # in a namespace that is not watched, or the watch is about to tell of it
         await self.backend.apply((Remove(CleanUpRepository(key, applied.incarnation)),))
         return LOOK_AGAIN
 

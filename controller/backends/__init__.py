@@ -49,6 +49,10 @@ class Backend(Protocol):
         """Stop what runs for a repository and have its rows removed. None when that is done, else what is waited for."""
         ...
 
+    async def forget(self, key: RepositoryKey, uid: str) -> None:
+        """Leave nothing of a repository that is gone."""
+        ...
+
     async def follow(self, look_at: Callable[[RepositoryKey], None]) -> None:
         """Tell, for ever, whose syncs have ended, where no watch of the cluster does."""
         ...

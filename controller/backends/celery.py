@@ -98,6 +98,9 @@ class CeleryBackend:
                 await runs.queue_removal(connection, key, to_argv(CleanUpRepository(key, uid)))
         return f"its clean-up failed: {error}" if state in AGAIN else "its clean-up runs"
 
+    async def forget(self, key: RepositoryKey, uid: str) -> None:
+        """Nothing is left: its runs went with its row."""
+
     async def follow(self, look_at: Callable[[RepositoryKey], None]) -> None:
         """Tell whose runs have ended, by asking every two seconds."""
         watched = None

@@ -17,24 +17,19 @@ from catalog.report import Summary
 from catalog.schedule import Cron, next_due
 from controller import manifests, names, pods
 from controller.adoption import taken_over
-from controller.cluster import MANAGER, ApiRefused, Cluster, Object, ResourceConflict
+from controller.backends.jobs import Jobs
+from controller.backends.removal import Removal
+from controller.cluster import MANAGER, Cluster, Object, ResourceConflict
 from controller.desired import Desired
 from controller.ended import (
     HANDLED,
     Handled,
-    dated,
     finished,
     handled_by,
-    kept_from_starting,
-    never_ran,
     remembered,
-    said_by,
     stuck,
-    succeeded,
-    told_by_conditions,
 )
 from controller.flags import JobSettings
-from controller.kinds.pod_template import template_of
 from controller.manifests import APPLIED, ATTEMPT, CAUSE, INCARNATION, SOURCE
 from controller.plan import Action, EnsureSchedule, Remove, RunNow
 from controller.pods import Manifest
@@ -44,7 +39,6 @@ from controller.status import Standing
 log = structlog.get_logger()
 KINDS = {"Secret": "secrets", "ConfigMap": "configmaps"}
 STUCK_AFTER = timedelta(minutes=10)  # a Job that is older takes no place from those that wait
-FIRST_PAUSE, LONGEST_PAUSE = 10, 600  # seconds before a failed clean-up is tried again
 
 
 @dataclass(slots=True)
@@ -56,8 +50,12 @@ class KubernetesBackend:
     settings: JobSettings
     handled: dict[RepositoryKey, Handled] = field(default_factory=dict)
     waiting: dict[RepositoryKey, None] = field(default_factory=dict)
+    jobs: Jobs = field(init=False)
     starting: dict[RepositoryKey, str] = field(default_factory=dict)
     claimed: dict[tuple[str, str], RepositoryKey] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.jobs = Jobs(self.cluster, self.seen)
 
     # What stands ------------------------------------------------------------------------------------------------------
 
@@ -111,42 +109,24 @@ class KubernetesBackend:
         jobs = [job for job in self.seen.jobs.of(desired.key) if not annotation(job, ATTEMPT)]
         jobs = [job for job in jobs if annotation(job, INCARNATION) in ("", desired.uid)]
         asked = [job for job in jobs if annotation(job, CAUSE) and not finished(job) and job["metadata"]["name"] == handled.job]
-        ended = max((job for job in jobs if finished(job)), key=lambda job: (finished(job), job["metadata"]["name"]), default=None)
-        told, summary = "", None
-        if ended and finished(ended) >= str(before.get("lastSyncTime") or "") and ended["metadata"]["name"] != before.get("lastJob"):
-            told, summary = ended["metadata"]["name"], await self._summary(ended)
-        under_way = (
-            "its sync waits for room"
-            if desired.key in self.waiting
-            else await self._course(asked[-1], "it is being synced")
-            if asked
-            else ""
-        )
+        told, summary = await self._news(jobs, before)
+        under_way = await self.jobs.course(asked[-1], "it is being synced") if asked else ""
+        if desired.key in self.waiting:
+            under_way = "its sync waits for room"
         since = (summary and summary.finished_at) or (before.get("lastSyncTime") and datetime.fromisoformat(before["lastSyncTime"]))
         due = next_due(Cron(self._manifest(desired)["spec"]["schedule"]), "", since) if since else None
         return Standing(summary, told, *handled, under_way, due)
 
-    async def _course(self, job: Object, runs: str) -> str:
-        """How a Job goes that has not ended; `runs` where nothing keeps it from starting."""
-        now = datetime.now(UTC)
-        pods_of_job = await self._pods(job) if never_ran(job, now) else None
-        return (kept_from_starting(job, pods_of_job, now) if pods_of_job is not None else "") or runs
-
-    async def _pods(self, job: Object) -> list[Object] | None:
-        """A Job's Pods; None where they may not be read."""
-        namespace, name = place(job)
-        try:
-            # the older of the label's two names: Kubernetes 1.25 and 1.26 have no other
-            return (await self.cluster.list("pods", namespace, labels=f"job-name={name}")).objects
-        except ApiRefused as refused:
-            if refused.code != 403:
-                raise
-            return None
-
-    async def _summary(self, job: Object) -> Summary | None:
-        """What the Job's Pod said at its end, else what the Job's conditions say. None: it was not its turn."""
-        said = said_by(await self._pods(job) or ()) or told_by_conditions(job)
-        return None if said.state == "skipped" else dated(said, job)
+    async def _news(self, jobs: list[Object], before: Mapping[str, Any]) -> tuple[str, Summary | None]:
+        """The newest Job that has ended since `before` and had its turn, and what it said; without such a one the newest that ended."""
+        since, told = str(before.get("lastSyncTime") or ""), str(before.get("lastJob") or "")
+        ended = sorted((job for job in jobs if finished(job) >= (since or "0")), key=lambda job: (finished(job), place(job)), reverse=True)
+        for job in ended:
+            if job["metadata"]["name"] == told:
+                break
+            if summary := await self.jobs.summary(job):
+                return job["metadata"]["name"], summary
+        return (ended[0]["metadata"]["name"] if ended else ""), None
 
     # What is to be done -----------------------------------------------------------------------------------------------
 
@@ -166,29 +146,17 @@ class KubernetesBackend:
 
     async def clean_up(self, key: RepositoryKey, uid: str) -> str | None:
         """Stop what runs for a repository and have its rows removed. None when that is done, else what is waited for."""
-        await self._delete(key, "cronjobs", self.seen.cron_jobs.of(key))
-        return await self._remove_rows(key, uid)
+        await self.jobs.delete(key, "cronjobs", self.seen.cron_jobs.of(key))
+        self.handled.pop(key, None)
+        return await Removal(self.jobs, self.settings).step(key, uid)
 
-    async def _remove_rows(self, key: RepositoryKey, uid: str) -> str | None:
-        syncs = [job for job in self.seen.jobs.of(key) if not annotation(job, ATTEMPT) and not finished(job)]
-        await self._delete(key, "jobs", syncs)
+    async def forget(self, key: RepositoryKey, uid: str) -> None:
+        """Nothing remains of a repository that is gone: no Job either, whatever became of it."""
+        gone = [job for job in self.seen.jobs.of(key) if annotation(job, INCARNATION) in ("", uid)]
+        await self.jobs.delete(key, "jobs", gone)
         self.handled.pop(key, None)
         self.waiting.pop(key, None)
-        attempts = [job for job in self.seen.jobs.of(key) if annotation(job, INCARNATION) == uid and annotation(job, ATTEMPT)]
-        if any(succeeded(job) for job in attempts):
-            return None
-        if not attempts:
-            await self._create_clean_up(key, uid, 1)
-            return "its clean-up Job runs" if "jobs" in self.seen.readable else None  # whose end would never be seen
-        newest = max(attempts, key=lambda job: int(annotation(job, ATTEMPT) or 0))
-        tried = int(annotation(newest, ATTEMPT) or 1)
-        if not finished(newest):
-            return await self._course(newest, "its clean-up Job runs" if tried == 1 else f"its clean-up Job runs, attempt {tried}")
-        pause = timedelta(seconds=min(FIRST_PAUSE * 2 ** (tried - 1), LONGEST_PAUSE))
-        said = await self._summary(newest)
-        if datetime.now(UTC) - datetime.fromisoformat(finished(newest)) >= pause:
-            await self._create_clean_up(key, uid, tried + 1)
-        return f"its clean-up failed {tried} times: {said.error if said else ''}"
+        self.claimed = {name: whose for name, whose in self.claimed.items() if whose != key}
 
     async def follow(self, look_at: Callable[[RepositoryKey], None]) -> None:
         """The watch of Jobs tells."""
@@ -253,15 +221,14 @@ class KubernetesBackend:
         name = names.one_off_name(self._place(desired)[1], desired.fingerprint, before.job)
         self.starting[key] = cause
         try:
-            made = await self.cluster.create("jobs", manifests.sync_job(desired, self.settings, name, cause))
+            made = await self.jobs.create(manifests.sync_job(desired, self.settings, name, cause))
         finally:
             del self.starting[key]
         if made:
-            self._see_job(made)
             log.info("a sync starts", action="run", repository=str(key), job=name, cause=cause)
         self.handled[key] = Handled(desired.fingerprint, name)
         others = (job for job in self.seen.jobs.of(key) if job["metadata"]["name"] != name)
-        await self._delete(key, "jobs", stuck(others, datetime.now(UTC)))
+        await self.jobs.delete(key, "jobs", stuck(others, datetime.now(UTC)))
         if not desired.uid and (known := self._cron_job(key)):  # no resource to remember it
             note = {"metadata": {"annotations": {HANDLED: f"{desired.fingerprint} {name}"}}}
             self.seen.cron_jobs.put(await self.cluster.merge("cronjobs", known["metadata"], note))
@@ -271,33 +238,9 @@ class KubernetesBackend:
         for cron_job in self.seen.cron_jobs.of(key):
             if not cron_job["spec"].get("suspend"):
                 self.seen.cron_jobs.put(await self.cluster.merge("cronjobs", cron_job["metadata"], {"spec": {"suspend": True}}))
-        if await self._remove_rows(key, incarnation) is None:
-            await self._delete(key, "cronjobs", self.seen.cron_jobs.of(key))
-
-    async def _delete(self, key: RepositoryKey, resource: str, things: list[Object]) -> None:
-        for thing in things:
-            namespace, name = place(thing)
-            await self.cluster.delete(resource, namespace, name)
-            self.seen.shelf(resource).drop((namespace, name))
-            log.info("deleted", action="delete", repository=str(key), resource=resource, name=name)
-
-    async def _create_clean_up(self, key: RepositoryKey, uid: str, attempt: int) -> None:
-        name = names.clean_up_name(key, uid, attempt)
-        template = template_of(self.seen.repositories.objects.get((key.namespace, key.name)))
-        try:
-            made = await self.cluster.create("jobs", manifests.clean_up_job(key, uid, self.settings, name, attempt, template))
-        except ApiRefused as refused:
-            if not template or not refused.malformed:
-                raise
-            made = await self.cluster.create("jobs", manifests.clean_up_job(key, uid, self.settings, name, attempt))
-        if made:
-            self._see_job(made)
-            log.info("a clean-up starts", action="clean-up", repository=str(key), job=name, attempt=attempt)
-
-    def _see_job(self, made: Object) -> None:
-        """Unless its end would never be seen."""
-        if "jobs" in self.seen.readable:
-            self.seen.jobs.put(made)
+        if await Removal(self.jobs, self.settings).step(key, incarnation) is None:
+            await self.jobs.delete(key, "cronjobs", self.seen.cron_jobs.of(key))
+            await self.forget(key, incarnation)
 
     # Names and what follows from them ---------------------------------------------------------------------------------
 

@@ -37,7 +37,8 @@ class Fields:
         if value is None and default is not None:
             return default
         if not isinstance(value, str) or (default is None and not value.strip()):
-            raise self._wrong(name, "is required" if value is None else "must be a text")
+            wrong = "is required" if value is None else "must not be empty" if isinstance(value, str) else "must be a text"
+            raise self._wrong(name, wrong)
         return value
 
     def flag(self, name: str) -> bool:
