@@ -18,7 +18,7 @@ from lightkube.generic_resource import create_namespaced_resource
 from lightkube.operators import not_equal
 from lightkube.types import CascadeType, PatchType
 
-from catalog.errors import CatalogError
+from catalog.errors import CatalogError, InvalidJob
 
 log = structlog.get_logger()
 MANAGER = "chartfleet"
@@ -64,23 +64,19 @@ class Listing:
     version: str
 
 
-class NoCluster(CatalogError):
-    """There is no usable address and login of a cluster."""
-
-
 def configured(kubeconfig: str = "", server: str = "") -> SingleConfig:
     """The cluster of the kubeconfig or, without one, that around this Pod, else KUBECONFIG's; `server` overrides its address.
 
-    Raises NoCluster.
+    Raises InvalidJob.
     """
     try:
         config = (KubeConfig.from_file(kubeconfig) if kubeconfig else KubeConfig.from_env()).get()
     except ConfigError as error:
-        raise NoCluster(f"the cluster's address and login: {error}") from None
+        raise InvalidJob(f"the cluster's address and login: {error}") from None
     if config is None:
-        raise NoCluster("the cluster's address and login: the kubeconfig names no current context")
+        raise InvalidJob("the cluster's address and login: the kubeconfig names no current context")
     if config.user and config.user.exec:
-        raise NoCluster("the kubeconfig's login is a command (exec), which is not run here: give a token or a client certificate")
+        raise InvalidJob("the kubeconfig's login is a command (exec), which is not run here: give a token or a client certificate")
     if server:
         config.cluster.server = server
     return config

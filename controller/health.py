@@ -6,14 +6,11 @@ from collections.abc import Callable
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from catalog.errors import CatalogError
-
-
-class PortTaken(CatalogError): ...
+from catalog.errors import InvalidJob
 
 
 async def serve_health(port: int, ready: Callable[[], bool], registry: CollectorRegistry, stop: asyncio.Event) -> None:
-    """Answer until `stop`; alive as long as the event loop answers at all."""
+    """Answer until `stop`; alive as long as the event loop answers at all. Raises InvalidJob for a port that cannot be had."""
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -32,6 +29,6 @@ async def serve_health(port: int, ready: Callable[[], bool], registry: Collector
         await web.TCPSite(runner, None, port).start()
         await stop.wait()
     except OSError as error:
-        raise PortTaken(f"--health-port={port} cannot be had: {error.strerror or error}") from None
+        raise InvalidJob(f"--health-port={port} cannot be had: {error.strerror or error}") from None
     finally:
         await runner.cleanup()

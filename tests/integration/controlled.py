@@ -24,6 +24,7 @@ from tests.conftest import ROOT, until
 FINGERPRINT, CAUSE, ATTEMPT = "chartfleet.dev/fingerprint", "chartfleet.dev/cause", "chartfleet.dev/attempt"
 REPOSITORY = "chartfleet.dev/repository"
 NUMBERS = count(1)
+ENDED: Document = {"status": {"conditions": [{"type": "Complete", "status": "True"}]}}  # all that is known of a Job that is gone
 DONE = Summary("sync", "", "done", result="changed", charts=21, versions=1449, notes=2, revision="a1b2")
 
 
@@ -171,7 +172,7 @@ class Controlled:
     # As a kubelet -----------------------------------------------------------------------------------------------------
 
     def finish(self, job: Document, summary: Summary | None = None, exit_code: int = 0, **changes: Any) -> Document:
-        """Let a Job's Pod end with a summary as termination message, or "" for none; returns the Job as it ended."""
+        """Let a Job's Pod end with a summary as termination message, or "" for none; returns the Job as it ended or, if it went, was."""
         metadata = job["metadata"]
         name, namespace = metadata["name"], metadata["namespace"]
         selector = f"batch.kubernetes.io/job-name={name}"
@@ -179,7 +180,7 @@ class Controlled:
         now = datetime.now(UTC)
         message = "" if summary is None else replace(summary, finished_at=now, **changes).message()
         self.kube.patch("pods", pending["metadata"]["name"], namespace, pod_status(pending, exit_code, message, now), "status")
-        return until(f"the end of {name}", lambda: found if conditions(found := self.kube.get("jobs", name, namespace)) else None)
+        return until(f"the end of {name}", lambda: found if conditions(found := self.kube.find("jobs", name, namespace) or ENDED) else None)
 
     def sync(self, name: str, number: int = 1, namespace: str = "", **changes: Any) -> Document:
         """Let the newest one-off Job succeed, and wait until the status says so."""
@@ -202,6 +203,7 @@ class Controlled:
         [job] = until(f"the clean-up of {name}", lambda: self.clean_ups(name, namespace))
         self.finish(job, Summary("delete", "", "done"))
         until(f"{name} gone", lambda: self.gone(name, namespace))
+        until("no Job left", lambda: not self.clean_ups(name, namespace) and not self.jobs(name, namespace))
 
     # Who asked what ---------------------------------------------------------------------------------------------------
 

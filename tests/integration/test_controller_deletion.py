@@ -66,7 +66,7 @@ def test_a_clean_up_that_fails_is_said_and_tried_again(fleet: Controlled, name: 
     fleet.delete(name)
     [job] = until("the clean-up", lambda: fleet.clean_ups(name))
     fleet.finish(job, FAILED, exit_code=1)
-    until("the reason", lambda: "failed 1 times: PostgreSQL does not answer" in fleet.condition(name).get("message", ""))
+    until("the reason", lambda: "failed once: PostgreSQL does not answer" in fleet.condition(name).get("message", ""))
     assert finalizers(fleet.get(name)) == [FINALIZER]
     _, second = until("another attempt", lambda: found if len(found := fleet.clean_ups(name)) == 2 else None)
     fleet.finish(second, Summary("delete", "", "done"))
@@ -99,6 +99,7 @@ def test_force_delete_lets_it_go_at_once_and_says_what_may_remain(fleet: Control
     fleet.kube.patch("apprepositories", name, fleet.home, {"metadata": {"annotations": {"chartfleet.dev/force-delete": "true"}}})
     until("its end", lambda: fleet.gone(name))
     assert ("Warning", "CleanUpSkipped") in fleet.events(name)
+    until("no Job left", lambda: not fleet.clean_ups(name) and not fleet.jobs(name))
 
 
 def test_a_clean_up_is_given_up_after_its_time(own: Controlled) -> None:
