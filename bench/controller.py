@@ -207,6 +207,7 @@ def rotate(stage: Stage) -> float:
 
 
 def idle(stage: Stage, seconds: float) -> list[Figure]:
+    time.sleep(seconds)  # until it was told of each Job, once, that it does not start: there is no node
     stage.quiet()
     [pid], since = [process.pid for process in stage.processes], now()
     used = cpu(pid)

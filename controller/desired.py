@@ -14,7 +14,7 @@ class Desired:
 
     `problem` is said where the user looks while the rest still holds: an interval that was no interval, a Secret in the URL.
     `interval` is the text that the schedule was read from, `uid` the resource's, "" where resources have none, and `pod_template` its
-    syncJobPodTemplate: what a CronJob is made of besides.
+    syncJobPodTemplate: what a CronJob is made of besides. `version` is the newest resourceVersion among the resource and what it names.
     """
 
     repository: Repository
@@ -28,6 +28,7 @@ class Desired:
     interval: str = ""
     uid: str = ""
     pod_template: Mapping[str, Any] = field(default_factory=dict)
+    version: int = 0
 
     @property
     def runnable(self) -> bool:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from catalog.report import Summary, summary_in
-from controller.manifests import CAUSE, FINGERPRINT
+from controller.manifests import CAUSE, FINGERPRINT, VERSION
 from controller.seen import Object, annotation, created
 
 START_WITHIN = timedelta(seconds=20)
@@ -15,10 +15,11 @@ HANDLED = "chartfleet.dev/handled"  # of a CronJob whose repository has no resou
 
 
 class Handled(NamedTuple):
-    """The last sync that was asked for by a Job of its own: for what, and that Job's name."""
+    """The last sync that was asked for by a Job of its own: for what, that Job's name, and when it was made if that is known."""
 
     fingerprint: str = ""
     job: str = ""
+    made: str = ""
 
 
 def handled_by(jobs: Sequence[Object], known: Handled, remembered: Handled) -> Handled:
@@ -28,11 +29,17 @@ def handled_by(jobs: Sequence[Object], known: Handled, remembered: Handled) -> H
     """
     asked = {job["metadata"]["name"]: job for job in jobs if annotation(job, CAUSE)}
     last = known if known.fingerprint else remembered
-    since = created(asked[last.job]) if last.job in asked else ""
-    newer = [Handled(annotation(job, FINGERPRINT), name) for name, job in asked.items() if created(job) > since]
-    if not newer or (known.fingerprint and not since):  # known, and its Job is forgotten
+    if last.job in asked:
+        last = last._replace(made=created(asked[last.job]))
+    newer = [Handled(annotation(job, FINGERPRINT), name, created(job)) for name, job in asked.items() if created(job) > last.made]
+    if not newer or (known.fingerprint and not last.made):  # known, and its Job was never seen
         return last
     return newer[-1]
+
+
+def is_outdated(version: int, jobs: Sequence[Object]) -> bool:
+    """Whether another controller made a Job by a newer resource than the one of this version: ours is on its way."""
+    return any(int(annotation(job, VERSION) or 0) > version for job in jobs if annotation(job, CAUSE))
 
 
 def remembered(before: Mapping[str, Any], cron_job: Object | None) -> Handled:

@@ -21,6 +21,7 @@ REPOSITORY = "chartfleet.dev/repository"
 SOURCE = "chartfleet.dev/source"
 FINGERPRINT = "chartfleet.dev/fingerprint"
 CAUSE = "chartfleet.dev/cause"
+VERSION = "chartfleet.dev/version"  # the newest resourceVersion that a one-off Job was made by
 INCARNATION = "chartfleet.dev/incarnation"
 ATTEMPT = "chartfleet.dev/attempt"
 
@@ -58,7 +59,8 @@ def cron_job(desired: Desired, settings: JobSettings, name: str, *, held: bool) 
 
 def sync_job(desired: Desired, settings: JobSettings, name: str, cause: str) -> Manifest:
     """A sync once, now; `cause` is first, change or request."""
-    notes = {**_notes(desired), FINGERPRINT: desired.fingerprint, CAUSE: cause}
+    seen = {VERSION: str(desired.version)} if desired.version else {}
+    notes = {**_notes(desired), FINGERPRINT: desired.fingerprint, CAUSE: cause, **seen}
     return _job(_metadata(name, desired, settings, notes), sync_pod(desired, settings), settings, settings.ttl_seconds)
 
 

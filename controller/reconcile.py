@@ -87,11 +87,13 @@ class Reconciler:
             self.users.setdefault(use, set()).add(desired.key)
         if missing := self._missing(required):
             return replace(desired, problem_reason="WaitingForSecret", problem=missing), Trouble("WaitingForSecret", missing, lasting=False)
-        versions = [str(self._version(use)) for use in sorted(used)]
+        found = [self._version(use) for use in sorted(used)]
+        versions = [str(each) for each in found]
         desired = replace(
             desired,
             fingerprint=combined(desired.fingerprint, [desired.uid, *versions]),  # one that was deleted and made again is another
             listing_fingerprint=combined(desired.listing_fingerprint, versions),
+            version=max([version(resource), *(int(each) for each in found if each)]),
         )
         said = Trouble(desired.problem_reason, desired.problem or "") if desired.problem_reason else None
         return desired, said

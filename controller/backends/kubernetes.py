@@ -26,6 +26,7 @@ from controller.ended import (
     Handled,
     finished,
     handled_by,
+    is_outdated,
     remembered,
     stuck,
 )
@@ -110,12 +111,12 @@ class KubernetesBackend:
         jobs = [job for job in jobs if annotation(job, INCARNATION) in ("", desired.uid)]
         asked = [job for job in jobs if annotation(job, CAUSE) and not finished(job) and job["metadata"]["name"] == handled.job]
         told, summary = await self._news(jobs, before)
-        under_way = await self.jobs.course(asked[-1], "it is being synced") if asked else ""
+        under_way = await self.jobs.course(asked[-1], "it is being synced", progress(before)) if asked else ""
         if desired.key in self.waiting:
             under_way = "its sync waits for room"
         since = (summary and summary.finished_at) or (before.get("lastSyncTime") and datetime.fromisoformat(before["lastSyncTime"]))
         due = next_due(Cron(self._manifest(desired)["spec"]["schedule"]), "", since) if since else None
-        return Standing(summary, told, *handled, under_way, due)
+        return Standing(summary, told, handled.fingerprint, handled.job, under_way, due)
 
     async def _news(self, jobs: list[Object], before: Mapping[str, Any]) -> tuple[str, Summary | None]:
         """The newest Job that has ended since `before` and had its turn, and what it said; without such a one the newest that ended."""
@@ -211,7 +212,7 @@ class KubernetesBackend:
     async def _run(self, desired: Desired) -> None:
         """Create the one-off Job, or wait for room; nothing where the last one was for the same."""
         key, before = desired.key, self._handled(desired.key, {})
-        if before.fingerprint == desired.fingerprint:
+        if before.fingerprint == desired.fingerprint or (desired.version and is_outdated(desired.version, self.seen.jobs.of(key))):
             return
         cause = "change" if before.fingerprint else "first"
         if not self.room(cause, datetime.now(UTC)):
@@ -267,6 +268,12 @@ class KubernetesBackend:
         if known.fingerprint:
             self.handled[key] = known
         return known
+
+
+def progress(before: Mapping[str, Any]) -> str:
+    """What the status says of the sync that is waited for."""
+    said = (each for each in before.get("conditions") or () if each["type"] == "Reconciling" and each["reason"] == "Progressing")
+    return next((each["message"] for each in said), "")
 
 
 def use_of(reference: tuple[str, str, str]) -> Use:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from catalog.report import Summary
-from controller.ended import HANDLED, Handled, dated, handled_by, remembered, said_by, told_by_conditions
-from controller.manifests import CAUSE, FINGERPRINT
+from controller.ended import HANDLED, Handled, dated, handled_by, is_outdated, remembered, said_by, told_by_conditions
+from controller.manifests import CAUSE, FINGERPRINT, VERSION
 
 NOTHING = Handled()
 
@@ -73,3 +73,10 @@ JOB = {
 )
 def test_a_result_is_no_later_than_its_job(said: datetime | None, expected: datetime) -> None:
     assert dated(Summary("sync", "", "done", finished_at=said), JOB).finished_at == expected
+
+
+def test_a_job_made_by_a_newer_resource_tells_that_ours_is_outdated() -> None:
+    made = job("a", 1)
+    made["metadata"]["annotations"][VERSION] = "7"
+    assert [is_outdated(version, [job("b", 2), made]) for version in (6, 7, 8)] == [True, False, False]
+    assert not is_outdated(6, [{"metadata": {"name": "by schedule", "annotations": {VERSION: "7"}}}])
