@@ -91,7 +91,8 @@ class Operator:
                 log.warning("the cluster cannot be read", action="wait", error=str(error) or type(error).__name__)
                 pause = RESTART_AFTER
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.listed.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self.listed.wait()
                 await asyncio.sleep(LISTED_WITHIN)
             self.listed.clear()
 

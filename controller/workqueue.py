@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -55,10 +56,10 @@ class WorkQueue:
                 self.active.add(key)
                 return key
             self.changed.clear()
-            try:
-                await asyncio.wait_for(self.changed.wait(), pause)
-            except TimeoutError:
-                continue
+            # Not wait_for: before Python 3.12 it swallows a cancellation that meets what it waits for, and the controller would never stop.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self.changed.wait()
 
     def done(self, key: RepositoryKey) -> None:
         self.active.discard(key)

@@ -105,3 +105,18 @@ async def test_the_oldest_is_the_one_that_waited_longest(queue: WorkQueue, clock
     clock.now += 5
     queue.add(B)
     assert queue.oldest() == 5.0
+
+
+@pytest.mark.parametrize("steps", range(6))  # of the event loop between the two: at one of them the wait has ended and not returned
+async def test_a_hand_that_is_told_to_stop_just_as_something_changes_stops(steps: int) -> None:
+    queue = WorkQueue()
+    queue.add_later(A, 1000)
+    hand = asyncio.create_task(queue.take())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    queue.add_later(B, 1000)  # wakes the hand, for which there is nothing to take
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    hand.cancel()
+    await asyncio.wait({hand}, timeout=5)
+    assert hand.cancelled()
