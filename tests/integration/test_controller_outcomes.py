@@ -206,10 +206,11 @@ def test_the_log_tells_a_repositorys_life(fleet: Controlled, name: str) -> None:
     fleet.clean_up(name)
     assert fleet.logged('"following"')
     whose = f'"{fleet.whose(name)}"'
-    until("its end", lambda: [line for line in fleet.logged(whose) if '"release"' in line])
+    until("the end of its CronJob and of its two Jobs", lambda: len([line for line in fleet.logged(whose) if '"delete"' in line]) == 3)
     told = [json.loads(line) for line in fleet.logged(whose)]
     assert [reason for line in told if (reason := line.get("reason"))] == ["InvalidRepository", "Synced", "Deleting"]
-    assert [line["action"] for line in told if line["action"] not in ("apply", "say")] == ["run", "delete", "clean-up", "release"]
+    actions = [line["action"] for line in told if line["action"] not in ("apply", "say")]
+    assert actions == ["run", "delete", "clean-up", "release", "delete", "delete"]
 
 
 def test_an_interval_that_is_none_is_said_and_the_default_holds(fleet: Controlled, name: str) -> None:
