@@ -117,13 +117,14 @@ class Reconciler:
 
     async def _act(self, desired: Desired, before: Mapping[str, Any]) -> Trouble | None:
         """Plan and apply. What the API server refuses for good is said, and tried again when the resource changes."""
-        asked = f"{self.backend.mark(desired)} {desired.fingerprint}"
+        mark = self.backend.mark(desired)
+        asked = f"{mark} {desired.fingerprint}"
         refused_before, trouble = self.rejected.get(desired.key, ("", None))
         if refused_before == asked:
             return trouble
         try:
             applied = await self.backend.applied_to(desired.key, before)
-            await self.backend.apply(plan(desired, applied, self.backend.mark(desired), ""))
+            await self.backend.apply(plan(desired, applied, mark, ""))
         except ResourceConflict as conflict:
             return Trouble(conflict.reason, str(conflict))
         except ApiRefused as refused:

@@ -19,6 +19,7 @@ from tests.cluster.kube import Document, Kube
 from tests.conftest import ROOT, Database, until
 from tests.fakes.helm_repo import HelmRepo, index, serving
 from tests.fakes.relay import relayed
+from tests.integration.controlled import KUBEAPPS_CLUSTER_ROLE, KUBEAPPS_ROLE
 from tests.unit.test_chart import CHART, run
 
 RARELY = "@yearly"
@@ -29,19 +30,6 @@ VISIBLE = """
     select c.name, v.version from chartfleet.charts c join chartfleet.chart_versions v on v.chart_id = c.id
     where c.removed_at is null and v.removed_at is null order by 1, 2
 """
-# Kubeapps' own account: its chart's Role and ClusterRole.
-KUBEAPPS_ROLE = [
-    {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
-    {"apiGroups": ["batch"], "resources": ["cronjobs"], "verbs": ["create", "get", "list", "update", "watch", "delete"]},
-    {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create"]},
-]
-KUBEAPPS_CLUSTER_ROLE = [
-    {
-        "apiGroups": ["kubeapps.com"],
-        "resources": ["apprepositories", "apprepositories/finalizers"],
-        "verbs": ["get", "list", "watch", "create", "update", "patch"],
-    },
-]
 
 
 @dataclass(frozen=True)

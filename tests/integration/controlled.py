@@ -24,6 +24,19 @@ from tests.conftest import ROOT, until
 FINGERPRINT, CAUSE, ATTEMPT = "chartfleet.dev/fingerprint", "chartfleet.dev/cause", "chartfleet.dev/attempt"
 REPOSITORY = "chartfleet.dev/repository"
 NUMBERS = count(1)
+# Kubeapps' own account: its chart's Role and ClusterRole.
+KUBEAPPS_ROLE = [
+    {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
+    {"apiGroups": ["batch"], "resources": ["cronjobs"], "verbs": ["create", "get", "list", "update", "watch", "delete"]},
+    {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create"]},
+]
+KUBEAPPS_CLUSTER_ROLE = [
+    {
+        "apiGroups": ["kubeapps.com"],
+        "resources": ["apprepositories", "apprepositories/finalizers"],
+        "verbs": ["get", "list", "watch", "create", "update", "patch"],
+    }
+]
 ENDED: Document = {"status": {"conditions": [{"type": "Complete", "status": "True"}]}}  # all that is known of a Job that is gone
 DONE = Summary("sync", "", "done", result="changed", charts=21, versions=1449, notes=2, revision="a1b2")
 

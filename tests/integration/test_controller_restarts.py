@@ -15,7 +15,7 @@ from tests.cluster.fixtures import apply_crds
 from tests.cluster.kube import Kube, writes
 from tests.conftest import ROOT, until
 from tests.fakes.api_relay import relayed
-from tests.integration.controlled import DONE, Controlled, controlled, documented_rules, finalizers
+from tests.integration.controlled import DONE, KUBEAPPS_CLUSTER_ROLE, KUBEAPPS_ROLE, Controlled, controlled, documented_rules, finalizers
 
 MANY = 12
 
@@ -289,20 +289,6 @@ def test_under_kubeapps_definition_the_status_is_an_annotation_and_said_once(own
 
 def annotated(own: Controlled, name: str) -> dict[str, object]:
     return yaml.safe_load(own.get(name)["metadata"].get("annotations", {}).get("chartfleet.dev/status") or "{}")
-
-
-KUBEAPPS_ROLE = [
-    {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
-    {"apiGroups": ["batch"], "resources": ["cronjobs"], "verbs": ["create", "get", "list", "update", "watch", "delete"]},
-    {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create"]},
-]
-KUBEAPPS_CLUSTER_ROLE = [
-    {
-        "apiGroups": ["kubeapps.com"],
-        "resources": ["apprepositories", "apprepositories/finalizers"],
-        "verbs": ["get", "list", "watch", "create", "update", "patch"],
-    }
-]
 
 
 def test_under_kubeapps_own_role_repositories_are_made_changed_and_removed(cluster: Kube) -> None:
